@@ -27,6 +27,9 @@ pub trait MediaSource: Send + Sync {
     /// The plugin's id.
     fn id(&self) -> &str;
 
+    /// The folder that the operator granted to this plugin under a name, for `file` segments.
+    fn root(&self, name: &str) -> Option<String>;
+
     /// Finds out where the bytes of an address are.
     fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>>;
 
