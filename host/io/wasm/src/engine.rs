@@ -1,0 +1,92 @@
+//! The engine that all plugins share, and the thread that counts their CPU time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::Error;
+
+/// How often the epoch advances: the grain of CPU limits, and how long a busy guest keeps a thread of the runtime to
+/// itself before it yields.
+pub const TICK: Duration = Duration::from_millis(5);
+
+/// Instances that may live at once, over all plugins.
+const POOL_INSTANCES: u32 = 256;
+/// Linear memory of one pooled instance, at most; also the ceiling of what a manifest may ask for.
+const POOL_MEMORY_BYTES: usize = 256 << 20;
+
+/// The engine and its clock. Dropping the last one ends the thread.
+pub struct Engine {
+    pub inner: wasmtime::Engine,
+    stop: Arc<AtomicBool>,
+}
+
+impl Engine {
+    pub fn new() -> Result<Engine, Error> {
+        let inner = pooled().or_else(|why| {
+            // The pool reserves address space up front; where there is too little of it (small virtual machines,
+            // `ulimit -v`), instances are made one by one.
+            tracing::warn!(%why, "no instance pool; plugin calls will start more slowly");
+            wasmtime::Engine::new(&config())
+        });
+        let inner = inner.map_err(|error| Error::Engine(format!("{error:#}")))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        tick(inner.weak(), Arc::downgrade(&stop))?;
+        Ok(Engine { inner, stop })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.wasm_component_model(true);
+    config.wasm_component_model_async(true);
+    config.wasm_backtrace_max_frames(None);
+    config
+}
+
+fn pooled() -> wasmtime::Result<wasmtime::Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(POOL_INSTANCES)
+        .total_core_instances(POOL_INSTANCES * 8)
+        .total_memories(POOL_INSTANCES)
+        .total_tables(POOL_INSTANCES * 4)
+        .total_stacks(POOL_INSTANCES)
+        .max_memory_size(POOL_MEMORY_BYTES)
+        .max_core_instances_per_component(16)
+        .max_memories_per_component(2)
+        .max_tables_per_component(16)
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10);
+    let mut config = config();
+    config.memory_reservation(POOL_MEMORY_BYTES as u64);
+    config.memory_guard_size(64 << 10);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config)
+}
+
+fn tick(engine: EngineWeak, stop: Weak<AtomicBool>) -> Result<(), Error> {
+    let run = move || {
+        while let (Some(engine), Some(stop)) = (engine.upgrade(), stop.upgrade()) {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            engine.increment_epoch();
+            drop((engine, stop));
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new()
+        .name("plugin-clock".into())
+        .spawn(run)
+        .map(drop)
+        .map_err(|error| Error::Engine(format!("no thread for the plugin clock: {error}")))
+}
