@@ -6,6 +6,7 @@ pub mod media_source {
         path: ["wit/host", "wit/media-source"],
         world: "mediahost:media-source/media-source",
         pub_export_macro: true,
+        additional_derives: [PartialEq],
         default_bindings_module: "mediahost_plugin_sdk::bindings::media_source",
         generate_all,
     });
@@ -22,6 +23,7 @@ pub mod computed {
         ",
         world: "mediahost:sdk/computed",
         pub_export_macro: true,
+        additional_derives: [PartialEq],
         default_bindings_module: "mediahost_plugin_sdk::bindings::computed",
         with: { "mediahost:host/types@0.1.0": super::media_source::mediahost::host::types },
     });
@@ -33,6 +35,7 @@ pub mod container_detector {
         path: ["wit/host", "wit/container-detector"],
         world: "mediahost:container-detector/container-detector",
         pub_export_macro: true,
+        additional_derives: [PartialEq],
         default_bindings_module: "mediahost_plugin_sdk::bindings::container_detector",
         with: {
             "mediahost:host/types@0.1.0": super::media_source::mediahost::host::types,
