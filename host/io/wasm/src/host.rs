@@ -247,7 +247,7 @@ impl Shared {
         let dir = &self.config.plugins_dir;
         let (bytes, origin) = match fs::read(folder::component(dir, name)) {
             Ok(bytes) => (bytes, Origin::Folder),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match self.bundled(name) {
+            Err(error) if is_absent(&error) => match self.bundled(name) {
                 Some(bundled) => (bundled.bytes.to_vec(), Origin::Bundled),
                 None => return self.vanished(changes, name).await,
             },
@@ -379,9 +379,14 @@ impl Shared {
     }
 }
 
+/// Whether there is no such file, for which the folder being something else is one reason.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
 /// A file that was not there is as good as removed.
 fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
-    removed.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    removed.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
 }
 
 fn waiting_version(dir: &Path, id: &str) -> Option<String> {
@@ -392,7 +397,7 @@ fn waiting_version(dir: &Path, id: &str) -> Option<String> {
 fn read_sidecar(path: &Path) -> Result<Option<Sidecar>, Error> {
     let refuse = |why: String| Error::Sidecar { file: path.display().to_string(), why };
     match fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(refuse(error.to_string())),
         Ok(text) => toml::from_str(&text).map(Some).map_err(|error| refuse(error.message().to_owned())),
     }

@@ -161,7 +161,7 @@ async fn read_async(
         let called = async {
             let instance = pre.instantiate_async(&mut store).await?;
             let computed = instance.mediahost_media_source_computed();
-            let (done, finished) = oneshot::channel();
+            let (done, ended) = oneshot::channel();
             store
                 .run_concurrent(async |accessor| {
                     let answer =
@@ -170,21 +170,29 @@ async fn read_async(
                         Ok(stream) => stream,
                         Err(error) => return Ok(Err(error)),
                     };
-                    let consumer = Consumer { sender, left: length, done: Some(done) };
+                    let consumer = Consumer { sender, left: length, excess: false, done: Some(done) };
                     accessor.with(|store| stream.pipe(store, consumer))?;
-                    // The consumer reports what is missing when the guest ends its stream.
-                    Ok(Ok(finished.await.unwrap_or(length)))
+                    // The consumer reports how the guest ended its stream.
+                    Ok(Ok(ended.await.unwrap_or(Ended::Short { missing: length })))
                 })
                 .await?
         };
-        let called: wasmtime::Result<Result<u64, types::Error>> = called.await;
+        let called: wasmtime::Result<Result<Ended, types::Error>> = called.await;
         (store, called)
     })
     .await?;
     match answer.map_err(|error| generation.answer(convert::error(error)))? {
-        0 => Ok(()),
-        missing => Err(short(generation, length, missing)),
+        Ended::Whole => Ok(()),
+        Ended::Short { missing } => Err(short(generation, length, missing)),
+        Ended::Long => Err(generation.fault(Fault::Contract(format!("it was asked for {length} bytes and gave more")))),
     }
+}
+
+/// How a guest ended its stream.
+enum Ended {
+    Whole,
+    Short { missing: u64 },
+    Long,
 }
 
 fn short(generation: &Generation, length: u64, missing: u64) -> Failure {
@@ -195,13 +203,20 @@ fn short(generation: &Generation, length: u64, missing: u64) -> Failure {
 struct Consumer {
     sender: PollSender<Result<Bytes, Failure>>,
     left: u64,
-    done: Option<oneshot::Sender<u64>>,
+    /// The guest has written beyond the span.
+    excess: bool,
+    done: Option<oneshot::Sender<Ended>>,
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
-            let _ = done.send(self.left);
+            // Nobody asks any more when the call was ended from outside.
+            let _ = done.send(match self.left {
+                0 if self.excess => Ended::Long,
+                0 => Ended::Whole,
+                missing => Ended::Short { missing },
+            });
         }
     }
 }
@@ -230,13 +245,14 @@ impl StreamConsumer<CallState> for Consumer {
         if offered.is_empty() {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
+        let beyond = offered.len() as u64 > self.left;
         source.mark_read(take);
         self.left -= take as u64;
+        self.excess |= beyond && self.left == 0;
         // A place was reserved above, so this fails only when the reader has gone away.
         if take > 0 && self.sender.send_item(Ok(piece)).is_err() {
             return Poll::Ready(Ok(StreamResult::Dropped));
         }
-        // What a guest writes beyond the span is nobody's.
         Poll::Ready(Ok(if self.left == 0 { StreamResult::Dropped } else { StreamResult::Completed }))
     }
 }
@@ -261,11 +277,13 @@ async fn read_sync(
             (store, called)
         })
         .await?;
-        let mut chunk = answer.map_err(|error| generation.answer(convert::error(error)))?;
+        let chunk = answer.map_err(|error| generation.answer(convert::error(error)))?;
         if chunk.is_empty() {
             return Err(short(generation, span.length, end - at));
         }
-        chunk.truncate(want as usize);
+        if chunk.len() > want as usize {
+            return Err(generation.fault(Fault::Contract(format!("it was asked for {want} bytes and gave more"))));
+        }
         at += chunk.len() as u64;
         if pieces.send(Ok(Bytes::from(chunk))).await.is_err() {
             return Ok(());

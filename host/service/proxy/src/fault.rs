@@ -1,0 +1,136 @@
+//! Why a session does not deliver, as people and programs are told.
+
+use cache::upstream::{Kind, Rejection};
+use plugin::{Failure, code};
+use serde::{Deserialize, Serialize};
+
+/// What is wrong with a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// A stable word.
+    pub code: String,
+    /// A sentence. It names no credentials.
+    pub message: String,
+    /// The plugin that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// How long to wait before trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Whether trying the same again may help.
+    #[serde(skip)]
+    pub retryable: bool,
+    /// Why the plan should be renewed, when that may help.
+    #[serde(skip)]
+    pub renew: Option<&'static str>,
+    /// The status that the upstream gave.
+    #[serde(skip)]
+    pub upstream_status: Option<u16>,
+}
+
+/// The upstream's bytes are not those of the pinned version any more.
+pub const CHANGED: &str = "upstream-changed";
+
+impl Fault {
+    pub fn new(code: &str, message: impl Into<String>) -> Fault {
+        Fault {
+            code: code.into(),
+            message: message.into(),
+            plugin: None,
+            retry_after_ms: None,
+            retryable: false,
+            renew: None,
+            upstream_status: None,
+        }
+    }
+
+    /// Whether the version that was pinned is gone.
+    pub fn is_change(&self) -> bool {
+        self.code == CHANGED
+    }
+
+    /// Whether new credentials or a new link may help.
+    pub fn wants_auth(&self) -> bool {
+        self.code == code::AUTH_REQUIRED
+    }
+
+    /// The status with which `/stream` tells a player.
+    pub fn status(&self) -> u16 {
+        match self.code.as_str() {
+            code::NOT_FOUND | "gone" => 404,
+            code::THROTTLED => 503,
+            "connect-timeout" | "idle-timeout" | code::TIMEOUT => 504,
+            "disk" | code::INTERNAL => 500,
+            code::UNSUPPORTED => 501,
+            _ => 502,
+        }
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Fault {
+        let retry_after_ms = match &failure {
+            Failure::Answer { error, .. } => error.retry_after_ms.map(u64::from),
+            _ => None,
+        };
+        Fault {
+            plugin: Some(failure.plugin().to_owned()),
+            retryable: match &failure {
+                Failure::Answer { error, .. } => matches!(error.code.as_str(), code::UNAVAILABLE | code::THROTTLED),
+                // Too slow or too busy may pass; a broken rule is broken again.
+                Failure::Fault { fault, .. } => {
+                    matches!(fault, plugin::Fault::Busy { .. } | plugin::Fault::Wall { .. })
+                }
+                Failure::Gone { .. } => true,
+            },
+            retry_after_ms,
+            ..Fault::new(failure.code(), failure.to_string())
+        }
+    }
+}
+
+impl From<fetch::Error> for Fault {
+    fn from(error: fetch::Error) -> Fault {
+        Fault { retryable: error.retryable(), ..Fault::new(error.code(), error.to_string()) }
+    }
+}
+
+impl From<Rejection> for Fault {
+    fn from(rejection: Rejection) -> Fault {
+        let (code, status) = match &rejection {
+            _ if rejection.kind() == Kind::Auth => (code::AUTH_REQUIRED, None),
+            _ if rejection.kind() == Kind::Changed => (CHANGED, None),
+            Rejection::NotFound => (code::NOT_FOUND, Some(404)),
+            Rejection::Gone => ("gone", Some(410)),
+            Rejection::Throttled { status, .. } => (code::THROTTLED, Some(*status)),
+            Rejection::ServerError { status, .. } => (code::UNAVAILABLE, Some(*status)),
+            Rejection::Status { status } => ("upstream-status", Some(*status)),
+            Rejection::NotMedia { .. } => ("not-media", None),
+            Rejection::UnknownTotal => ("length-unknown", None),
+            Rejection::TooLarge { .. } => (code::TOO_LARGE, None),
+            _ => ("upstream-wrong", None),
+        };
+        let status = match &rejection {
+            Rejection::Unauthorized { status } => Some(*status),
+            _ => status,
+        };
+        Fault {
+            retry_after_ms: rejection.retry_after().map(|after| after.as_millis() as u64),
+            retryable: rejection.kind() == Kind::Retry,
+            renew: match rejection.kind() {
+                Kind::Auth => Some("denied"),
+                Kind::Fatal if rejection.may_refresh() => Some("gone"),
+                _ => None,
+            },
+            upstream_status: status,
+            ..Fault::new(code, rejection.to_string())
+        }
+    }
+}
+
+impl From<store::Error> for Fault {
+    fn from(error: store::Error) -> Fault {
+        Fault::new("disk", error.to_string())
+    }
+}

@@ -1,0 +1,298 @@
+//! From an address to an open object: plugin, plan, upstream, cache, container, warm-up.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache::object::{Input, Limits};
+use cache::{Granule, Meta};
+use plugin::Failure;
+use plugin::code;
+use plugin::detect::IndexRange;
+use plugin::source::{MediaSource, Open, Opened, Plan};
+use store::{ObjectFile, ObjectId, Stored};
+
+use crate::fault::Fault;
+use crate::live::Live;
+use crate::persist::blocking;
+use crate::session::Facts;
+use crate::upstream::{Probe, Upstream};
+use crate::{NewSession, Proxy, Session, detect, key, now_ms, span};
+
+/// Bytes of the first request: enough for a player to begin with and for a detector to look at.
+const FIRST: u64 = 256 << 10;
+/// How long the warm-up may keep a session from being ready.
+const WARM_PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that are warmed where nobody knows the container.
+const UNKNOWN_HEAD: u64 = 2 << 20;
+/// Sessions are scoped to who asks; so far that is the operator alone.
+const SCOPE: &str = "operator";
+
+/// Opens a session, or tells it why that failed.
+pub async fn open(proxy: Arc<Proxy>, session: Arc<Session>) {
+    match attempt(&proxy, &session).await {
+        Ok(()) => session.set_ready(now_ms()),
+        Err(fault) => session.fail(fault),
+    }
+}
+
+async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault> {
+    let request = session.request();
+    session.set_waiting(Some("the source plugin"));
+    let (source, plan) = plan(proxy, &request).await?;
+    let about = plan.about();
+    let (id, key) = key::object(SCOPE, source.id(), &request.url, about.key.as_deref(), request.file_key.as_deref());
+    let named = about.name.clone();
+    let asked = Open { uri: request.url, headers: request.headers, purpose: "play" };
+    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, asked, plan));
+
+    session.set_waiting(Some("the upstream"));
+    let place = proxy.place(id);
+    let live = {
+        let mut open = place.live.lock().await;
+        match open.as_ref().filter(|live| !live.is_dead()) {
+            Some(live) => {
+                live.set_upstream(upstream);
+                live.clone()
+            }
+            None => {
+                let live = open_object(proxy, id, key, upstream).await?;
+                *open = Some(live.clone());
+                live
+            }
+        }
+    };
+    let meta = live.file().meta();
+    let name = named.or(meta.name.clone());
+    session.set_live(live.clone(), place, name.clone(), meta.content_type.clone());
+
+    if live.total() == 0 {
+        return Err(Fault::new("empty-file", "the file at this address is empty: it has 0 bytes"));
+    }
+    session.set_waiting(Some("the container's index"));
+    let facts = facts(proxy, &live, name.as_deref(), meta).await?;
+    let first = facts.first.clone();
+    session.set_facts(facts);
+    warm(&live, &first).await
+}
+
+/// Asks the sources of the scheme in turn. The next one is asked only when one broke a rule: an answer is an answer.
+async fn plan(proxy: &Proxy, request: &NewSession) -> Result<(Arc<dyn MediaSource>, Plan), Fault> {
+    let scheme = key::scheme(&request.url).map_err(|refusal| Fault::new(code::BAD_ADDRESS, refusal.to_string()))?;
+    let mut last =
+        Fault::new(code::UNSUPPORTED, format!("no plugin reads addresses of the scheme {scheme:?} any more"));
+    for source in proxy.plugins.sources(&scheme) {
+        let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
+        match source.open(open).await {
+            Ok(Opened::Plan(plan)) => return Ok((source, plan)),
+            Ok(Opened::Manifest(manifest)) => {
+                let message = format!("the address is a {} manifest, which this version does not serve", manifest.kind);
+                return Err(Fault { plugin: Some(source.id().to_owned()), ..Fault::new(code::UNSUPPORTED, message) });
+            }
+            Err(failure @ Failure::Answer { .. }) => return Err(failure.into()),
+            Err(failure) => last = failure.into(),
+        }
+    }
+    Err(last)
+}
+
+/// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
+async fn open_object(
+    proxy: &Arc<Proxy>,
+    id: ObjectId,
+    key: String,
+    upstream: Arc<Upstream>,
+) -> Result<Arc<Live>, Fault> {
+    let store = proxy.store.clone();
+    let stored = blocking(move || store.load(&id)).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a cached object cannot be read and is fetched anew");
+        None
+    });
+    if let Some(stored) = stored {
+        match still_good(&upstream, &stored).await {
+            Ok(true) => return Ok(live(proxy, id, stored.file, stored.granules, upstream, false)),
+            Ok(false) => tracing::info!("the upstream has another version now; the cached one is dropped"),
+            // What is here can be played while the upstream is away.
+            Err(fault) if fault.retryable && !stored.granules.is_empty() => {
+                tracing::warn!(
+                    code = fault.code,
+                    "the upstream cannot be reached; what is cached is served: {}",
+                    fault.message
+                );
+                return Ok(live(proxy, id, stored.file, stored.granules, upstream, false));
+            }
+            Err(fault) => return Err(fault),
+        }
+        // The version that was pinned is not the one to ask for.
+        let fresh = Upstream::again(&upstream);
+        return create(proxy, id, key, Arc::new(fresh)).await;
+    }
+    create(proxy, id, key, upstream).await
+}
+
+async fn create(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Arc<Live>, Fault> {
+    let probe = first_answer(&upstream).await?;
+    let mut meta = Meta::new(key, probe.total, now_ms());
+    meta.validators = probe.validators;
+    meta.content_type = probe.media_type;
+    meta.name = probe.name;
+    let store = proxy.store.clone();
+    let file = blocking(move || store.create(&id, meta)).await?;
+    Ok(live(proxy, id, file, Vec::new(), upstream, probe.ignores_ranges))
+}
+
+/// Attempts at the first request. Who waits for a film to begin would rather know soon.
+const FIRST_ATTEMPTS: u32 = 3;
+
+/// The first request: tried again while the server says that it is busy, and once more after a renewal when the address
+/// or the credentials are stale. Nobody answering at all is told at once.
+async fn first_answer(upstream: &Upstream) -> Result<Probe, Fault> {
+    let (mut failures, mut renewed) = (0, false);
+    loop {
+        let epoch = upstream.epoch();
+        let fault = match upstream.probe(FIRST).await {
+            Ok(probe) => return Ok(probe),
+            Err(fault) => fault,
+        };
+        if let (Some(reason), false) = (fault.renew, renewed) {
+            renewed = true;
+            match upstream.renew(epoch, reason, fault.upstream_status, 0).await {
+                Ok(()) => continue,
+                // The plugin's word tells more only when it asks for credentials because of what the upstream said.
+                Err(refused) if fault.wants_auth() => return Err(refused),
+                Err(_) => return Err(fault),
+            }
+        }
+        failures += 1;
+        if fault.upstream_status.is_none() || !fault.retryable || failures >= FIRST_ATTEMPTS {
+            return Err(Fault { renew: None, ..fault });
+        }
+        tokio::time::sleep(span::pause(failures, &fault)).await;
+    }
+}
+
+async fn still_good(upstream: &Upstream, stored: &Stored) -> Result<bool, Fault> {
+    let total = stored.meta.total;
+    let planned = upstream.plan();
+    if planned.length().is_some_and(|length| length != total) {
+        return Ok(false);
+    }
+    let etags = (planned.about().validators.etag.as_ref(), stored.meta.validators.etag.as_ref());
+    if let (Some(planned), Some(known)) = etags {
+        if planned != known {
+            return Ok(false);
+        }
+    }
+    upstream.pin(total, &stored.meta.validators);
+    upstream.revalidate(first_missing(stored)).await
+}
+
+/// The beginning of what is not there, as the first span will ask for it.
+fn first_missing(stored: &Stored) -> Option<Range<u64>> {
+    let geometry = stored.file.geometry();
+    let mut have: Vec<u64> = stored.granules.iter().map(|granule| granule.index).collect();
+    have.sort_unstable();
+    have.dedup();
+    let missing = have.iter().zip(0..).take_while(|(index, expected)| **index == *expected).count() as u64;
+    (missing < geometry.count()).then(|| {
+        let start = geometry.range_of(missing).start;
+        start..(start + FIRST).min(geometry.total())
+    })
+}
+
+fn live(
+    proxy: &Proxy,
+    id: ObjectId,
+    file: Arc<ObjectFile>,
+    granules: Vec<Granule>,
+    upstream: Arc<Upstream>,
+    ignores_ranges: bool,
+) -> Arc<Live> {
+    let mut limits =
+        Limits { max_spans: proxy.config.max_spans, ahead_max: proxy.config.read_ahead_bytes, ..Limits::default() };
+    if ignores_ranges {
+        // One connection that gives everything in order: whoever is ahead of it waits for it.
+        let all = file.geometry().total().max(1);
+        limits = Limits {
+            max_spans: 1,
+            span_min: all,
+            span_max: all,
+            ahead_min: all,
+            ahead_max: all,
+            skip: u64::MAX,
+            ..limits
+        };
+    }
+    let etag = format!("\"{id}-{}\"", file.generation());
+    let under_way = upstream.primed();
+    let live = Live::new(file, granules, upstream, limits, etag);
+    if let Some(range) = under_way {
+        // Wanted as one span, so that all of the answer is used.
+        live.handle(Input::Warm { range });
+    }
+    live
+}
+
+/// What the container holds: from the last time, or from the detectors.
+async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) -> Result<Facts, Fault> {
+    if let Some(facts) = meta.layout.clone().and_then(|known| serde_json::from_value(known).ok()) {
+        return Ok(facts);
+    }
+    let media_type = meta.content_type.as_deref();
+    let layout = detect::detect(&*proxy.plugins, live, name, media_type).await?;
+    let Some(layout) = layout else {
+        let head = UNKNOWN_HEAD.min(live.total());
+        let tail = live.total().saturating_sub(UNKNOWN_HEAD).max(head);
+        let range = |offset, end: u64, what: &str| IndexRange { offset, length: end - offset, what: what.into() };
+        let first = [range(0, head, "head"), range(tail, live.total(), "tail")];
+        let first = first.into_iter().filter(|range| range.length > 0).collect();
+        return Ok(Facts { media_type: meta.content_type, first, ..Facts::default() });
+    };
+    let length = live.total();
+    let facts = Facts {
+        bit_rate: layout.bit_rate.or_else(|| {
+            layout.duration_ms.filter(|ms| *ms > 0).map(|ms| (u128::from(length) * 8000 / u128::from(ms)) as u64)
+        }),
+        container: Some(layout.format),
+        media_type: layout.media_type.or(meta.content_type),
+        tracks: layout.tracks,
+        duration_ms: layout.duration_ms,
+        first: layout.first,
+    };
+    let (file, known) = (live.file().clone(), serde_json::to_value(&facts).ok());
+    let kept = blocking(move || file.update_meta(|meta| meta.layout = known)).await;
+    if let Err(error) = kept {
+        tracing::warn!(%error, "what is known of a file could not be kept");
+    }
+    Ok(facts)
+}
+
+/// Fetches what a player needs first, all at once, and waits for it, but not for ever: a slow upstream plays slowly.
+async fn warm(live: &Arc<Live>, first: &[IndexRange]) -> Result<(), Fault> {
+    let ranges: Vec<Range<u64>> = first
+        .iter()
+        .map(|range| range.offset.min(live.total())..range.offset.saturating_add(range.length).min(live.total()))
+        .filter(|range| !range.is_empty())
+        .collect();
+    for range in &ranges {
+        live.handle(Input::Warm { range: range.clone() });
+    }
+    let mut changes = live.watch();
+    let all = async {
+        loop {
+            changes.borrow_and_update();
+            if ranges.iter().all(|range| live.is_present(range.clone())) {
+                return Ok(());
+            }
+            let hopeless = ranges.iter().any(|range| !live.is_present(range.clone()) && live.hopeless(range));
+            if hopeless {
+                let fault = live.trouble();
+                return Err(fault.unwrap_or_else(|| Fault::new(code::UNAVAILABLE, "the index cannot be fetched")));
+            }
+            if changes.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(WARM_PATIENCE, all).await.unwrap_or(Ok(()))
+}

@@ -1,0 +1,71 @@
+//! Sessions outlive the process: one small record each, readable by the owner alone, since it holds credentials.
+
+use std::sync::Arc;
+
+use plugin::Header;
+use serde::{Deserialize, Serialize};
+use store::Records;
+
+use crate::{Config, NewSession, Proxy, Session, SessionId, now_ms};
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    url: String,
+    headers: Vec<Header>,
+    file_key: Option<String>,
+    created_ms: u64,
+}
+
+/// Sessions of an earlier run that are not over. A record that cannot be read is left out and said so.
+pub fn load(records: &Records, config: &Config, now_ms: u64) -> Vec<Session> {
+    let names = records.list().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the sessions of the last run cannot be read");
+        Vec::new()
+    });
+    let mut sessions = Vec::new();
+    for name in names {
+        match read(records, &name, config) {
+            Some(session) if !session.is_over(now_ms) => sessions.push(session),
+            _ => drop(records.delete(&name)),
+        }
+    }
+    sessions
+}
+
+fn read(records: &Records, name: &str, config: &Config) -> Option<Session> {
+    let id: SessionId = name.parse().ok()?;
+    let bytes = records.get(name).ok()??;
+    let record: Record = serde_json::from_slice(&bytes).ok()?;
+    let new = NewSession { url: record.url, headers: record.headers, file_key: record.file_key };
+    // Being taken up counts as use: how long the process was down says nothing about who wants the session.
+    Some(Session::restored(id, new, record.created_ms, now_ms(), config))
+}
+
+pub async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error> {
+    let request = session.request();
+    let record = Record {
+        url: request.url,
+        headers: request.headers,
+        file_key: request.file_key,
+        created_ms: session.created_ms(),
+    };
+    let (proxy, name) = (proxy.clone(), session.id().to_string());
+    // Text and numbers: writing them as JSON cannot fail.
+    let bytes = serde_json::to_vec(&record).unwrap_or_default();
+    blocking(move || proxy.records.put(&name, &bytes)).await
+}
+
+pub async fn forget(proxy: &Proxy, id: SessionId) {
+    // Deleting one small file; not worth a thread.
+    if let Err(error) = proxy.records.delete(&id.to_string()) {
+        tracing::warn!(session = %id, %error, "the record of a session could not be deleted");
+    }
+}
+
+/// Runs work that waits for the disk where waiting is allowed.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

@@ -1,0 +1,510 @@
+//! One session: what was asked for, how far it has come, and what people are told about it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use plugin::Header;
+use plugin::detect::{IndexRange, Track};
+use serde::Serialize;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use crate::live::Live;
+use crate::meter::Meter;
+use crate::{Config, Fault, NewSession, Place, key};
+
+/// Events that a slow listener may fall behind before it loses the oldest.
+const EVENTS: usize = 32;
+
+/// 128 random bits: who knows it may read the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    /// A new one. Fails over to nothing: without randomness no session may exist.
+    fn random() -> SessionId {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        SessionId(bytes)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<SessionId, ()> {
+        let mut bytes = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| ())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| ())?;
+        }
+        Ok(SessionId(bytes))
+    }
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, web::utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = SessionState)]
+pub enum State {
+    /// The source or the upstream is being asked, or the container looked at.
+    Opening,
+    /// What a player needs first is there.
+    Ready,
+    /// New credentials or a new link are needed; playing goes on when they come.
+    AuthRequired,
+    /// It cannot be played; the error says why.
+    Failed,
+    /// It was ended.
+    Closed,
+}
+
+/// What is known of the container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
+pub struct Facts {
+    pub container: Option<String>,
+    pub media_type: Option<String>,
+    pub tracks: Vec<Track>,
+    pub duration_ms: Option<u64>,
+    pub bit_rate: Option<u64>,
+    /// What a player needs first.
+    pub first: Vec<IndexRange>,
+}
+
+/// What `/sessions/{id}/events` tells.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// `ready`, `auth-required`, `failed` or `closed`.
+    pub name: &'static str,
+}
+
+/// A session. Shared by its handlers and its opening.
+pub struct Session {
+    id: SessionId,
+    created_ms: u64,
+    expires_ms: u64,
+    idle_ms: u64,
+    used_ms: AtomicU64,
+    begun: Instant,
+    inner: Mutex<Inner>,
+    /// Bytes handed to clients.
+    pub served: Mutex<Meter>,
+    /// Of these, bytes that had been fetched before.
+    pub hits: AtomicU64,
+    readers: Mutex<BTreeMap<u64, Range<u64>>>,
+    readers_begun: AtomicU64,
+    progress: watch::Sender<u64>,
+    events: broadcast::Sender<Event>,
+}
+
+struct Inner {
+    url: String,
+    headers: Vec<Header>,
+    file_key: Option<String>,
+    state: State,
+    /// Whether an opening runs or has ended well.
+    begun: bool,
+    error: Option<Fault>,
+    waiting_for: Option<String>,
+    name: Option<String>,
+    facts: Facts,
+    ready_ms: Option<u64>,
+    live: Option<Arc<Live>>,
+    /// Keeps the object's place, so that others find it.
+    place: Option<Arc<Place>>,
+    opening: Option<JoinHandle<()>>,
+}
+
+/// What people are told about a session.
+#[derive(Clone, Debug, Serialize, web::utoipa::ToSchema)]
+#[schema(as = Session)]
+pub struct View {
+    /// 128 random bits in hexadecimal.
+    pub session_id: String,
+    /// Give it to a player.
+    pub playback_url: String,
+    pub state: State,
+    /// A file name for people.
+    pub name: Option<String>,
+    /// The address, without credentials and query.
+    pub url: String,
+    /// FFmpeg's name for the container, once recognised.
+    pub container: Option<String>,
+    pub media_type: Option<String>,
+    #[schema(value_type = Vec<Object>)]
+    pub tracks: Vec<Track>,
+    pub duration_ms: Option<u64>,
+    /// Bits per second of the whole.
+    pub bit_rate: Option<u64>,
+    /// Length in bytes.
+    pub length: Option<u64>,
+    /// Milliseconds since 1970, like all times here.
+    pub created_at: u64,
+    /// When what a player needs first was there.
+    pub ready_at: Option<u64>,
+    pub expires_at: u64,
+    /// What is being waited for while opening.
+    pub waiting_for: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub error: Option<Fault>,
+}
+
+impl Session {
+    pub(crate) fn new(new: NewSession, now_ms: u64, config: &Config) -> Session {
+        Session::restored(SessionId::random(), new, now_ms, now_ms, config)
+    }
+
+    pub(crate) fn restored(id: SessionId, new: NewSession, created_ms: u64, used_ms: u64, config: &Config) -> Session {
+        let now = Instant::now();
+        Session {
+            id,
+            created_ms,
+            expires_ms: created_ms + config.session_lifetime.as_millis() as u64,
+            idle_ms: config.session_idle.as_millis() as u64,
+            used_ms: AtomicU64::new(used_ms),
+            begun: now,
+            inner: Mutex::new(Inner {
+                url: new.url,
+                headers: new.headers,
+                file_key: new.file_key,
+                state: State::Opening,
+                begun: false,
+                error: None,
+                waiting_for: None,
+                name: None,
+                facts: Facts::default(),
+                ready_ms: None,
+                live: None,
+                place: None,
+                opening: None,
+            }),
+            served: Mutex::new(Meter::new(now)),
+            hits: AtomicU64::new(0),
+            readers: Mutex::default(),
+            readers_begun: AtomicU64::new(0),
+            progress: watch::Sender::new(0),
+            events: broadcast::channel(EVENTS).0,
+        }
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    pub fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// What it was made from, as renewed since.
+    pub fn request(&self) -> NewSession {
+        let inner = self.inner();
+        NewSession { url: inner.url.clone(), headers: inner.headers.clone(), file_key: inner.file_key.clone() }
+    }
+
+    pub fn state(&self) -> State {
+        self.inner().state
+    }
+
+    pub fn error(&self) -> Option<Fault> {
+        self.inner().error.clone()
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.inner().facts.clone()
+    }
+
+    pub fn name(&self) -> Option<String> {
+        self.inner().name.clone()
+    }
+
+    /// How long ago it was made, in this process.
+    pub fn age(&self) -> std::time::Duration {
+        self.begun.elapsed()
+    }
+
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.inner().live.clone()
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn touch(&self, now_ms: u64) {
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
+        now_ms >= self.expires_ms || now_ms.saturating_sub(self.used_ms()) >= self.idle_ms
+    }
+
+    /// Starts the opening unless one runs or has ended well.
+    pub(crate) fn begin(&self, spawn: impl FnOnce() -> JoinHandle<()>) {
+        let mut inner = self.inner();
+        if !inner.begun && matches!(inner.state, State::Opening) {
+            inner.begun = true;
+            inner.opening = Some(spawn());
+        }
+    }
+
+    /// New credentials: an opened session goes on with them, one that is not opened is opened again.
+    pub(crate) fn renew(&self, url: Option<String>, headers: Option<Vec<Header>>) {
+        let mut inner = self.inner();
+        if let Some(url) = url {
+            inner.url = url;
+        }
+        if let Some(headers) = headers {
+            inner.headers = headers;
+        }
+        if inner.state == State::Closed {
+            return;
+        }
+        if let Some(opening) = inner.opening.take() {
+            opening.abort();
+        }
+        // The object stays open for its readers; the new opening finds it again and hands it the new upstream.
+        inner.state = State::Opening;
+        inner.begun = false;
+        inner.error = None;
+        drop(inner);
+        self.progressed();
+    }
+
+    pub(crate) fn set_waiting(&self, what: Option<&str>) {
+        self.inner().waiting_for = what.map(str::to_owned);
+    }
+
+    pub(crate) fn set_live(
+        &self,
+        live: Arc<Live>,
+        place: Arc<Place>,
+        name: Option<String>,
+        media_type: Option<String>,
+    ) {
+        let mut inner = self.inner();
+        if inner.state == State::Closed {
+            return;
+        }
+        inner.live = Some(live);
+        inner.place = Some(place);
+        inner.name = name.or(inner.name.take());
+        inner.facts.media_type = media_type;
+        drop(inner);
+        self.progressed();
+    }
+
+    pub(crate) fn set_facts(&self, facts: Facts) {
+        let mut inner = self.inner();
+        let known = inner.facts.media_type.take();
+        inner.facts = facts;
+        if inner.facts.media_type.is_none() {
+            inner.facts.media_type = known;
+        }
+    }
+
+    pub(crate) fn set_ready(&self, now_ms: u64) {
+        let mut inner = self.inner();
+        if inner.state != State::Opening {
+            return;
+        }
+        inner.state = State::Ready;
+        inner.waiting_for = None;
+        inner.ready_ms.get_or_insert(now_ms);
+        drop(inner);
+        self.tell("ready");
+    }
+
+    /// It cannot go on, for now or for good.
+    pub(crate) fn fail(&self, fault: Fault) {
+        let mut inner = self.inner();
+        if inner.state == State::Closed {
+            return;
+        }
+        tracing::info!(session = %self.id, code = fault.code, "a session failed: {}", fault.message);
+        inner.state = if fault.wants_auth() { State::AuthRequired } else { State::Failed };
+        let name = if fault.wants_auth() { "auth-required" } else { "failed" };
+        inner.error = Some(fault);
+        inner.waiting_for = None;
+        drop(inner);
+        self.tell(name);
+    }
+
+    pub(crate) fn close(&self) {
+        self.suspend();
+        self.inner().state = State::Closed;
+        self.tell("closed");
+    }
+
+    /// Lets go of everything that runs.
+    pub(crate) fn suspend(&self) {
+        let mut inner = self.inner();
+        if let Some(opening) = inner.opening.take() {
+            opening.abort();
+        }
+        inner.live = None;
+        inner.place = None;
+        drop(inner);
+        self.progressed();
+    }
+
+    /// Notes that a response reads these bytes, for as long as the guard lives.
+    pub(crate) fn reading(self: &Arc<Self>, range: Range<u64>) -> ReaderGuard {
+        let number = self.readers_begun.fetch_add(1, Ordering::Relaxed);
+        self.readers().insert(number, range);
+        ReaderGuard { session: self.clone(), number }
+    }
+
+    /// Where responses read right now: position and end.
+    pub(crate) fn positions(&self) -> Vec<Range<u64>> {
+        self.readers().values().cloned().collect()
+    }
+
+    pub(crate) fn waiting_for(&self) -> Option<String> {
+        self.inner().waiting_for.clone()
+    }
+
+    /// Bits per second now, and bytes in all.
+    pub(crate) fn served_now(&self, now: Instant) -> (u64, u64) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        (served.bits_per_second(now), served.total())
+    }
+
+    pub(crate) fn count_served(&self, bytes: u64) {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).add(Instant::now(), bytes);
+    }
+
+    /// A response ended short. If new credentials would help, people are asked for them.
+    pub(crate) fn reader_failed(&self, fault: &Fault) {
+        if fault.wants_auth() {
+            self.fail(fault.clone());
+        } else if fault.is_change() {
+            // The next request opens what is there now, as a new version.
+            let mut inner = self.inner();
+            if inner.live.as_ref().is_some_and(|live| live.is_dead()) && inner.state != State::Closed {
+                (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
+                inner.facts = Facts::default();
+            }
+        }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, BTreeMap<u64, Range<u64>>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there are bytes to serve, or a reason why not.
+    pub(crate) async fn opened(&self) -> Result<Arc<Live>, Fault> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            {
+                let inner = self.inner();
+                match (&inner.live, inner.state, &inner.error) {
+                    (_, State::Closed, _) => return Err(Fault::new("session-closed", "the session was ended")),
+                    // What is cached is served even when the upstream wants something first.
+                    (Some(live), ..) => return Ok(live.clone()),
+                    (_, State::Failed | State::AuthRequired, Some(fault)) => return Err(fault.clone()),
+                    _ => {}
+                }
+            }
+            if progress.changed().await.is_err() {
+                return Err(Fault::new("session-closed", "the session was ended"));
+            }
+        }
+    }
+
+    pub(crate) fn view(&self, base: &str) -> View {
+        let inner = self.inner();
+        let file = inner.name.as_deref().map(|name| format!("/{}", encoded(name))).unwrap_or_default();
+        View {
+            session_id: self.id.to_string(),
+            playback_url: format!("{base}/stream/{}{file}", self.id),
+            state: inner.state,
+            name: inner.name.clone(),
+            url: key::shown(&inner.url),
+            container: inner.facts.container.clone(),
+            media_type: inner.facts.media_type.clone(),
+            tracks: inner.facts.tracks.clone(),
+            duration_ms: inner.facts.duration_ms,
+            bit_rate: inner.facts.bit_rate,
+            length: inner.live.as_ref().map(|live| live.total()),
+            created_at: self.created_ms,
+            ready_at: inner.ready_ms,
+            expires_at: self.expires_ms,
+            waiting_for: inner.waiting_for.clone(),
+            error: inner.error.clone(),
+        }
+    }
+
+    fn tell(&self, name: &'static str) {
+        // Nobody listening is fine.
+        let _ = self.events.send(Event { name });
+        self.progressed();
+    }
+
+    fn progressed(&self) {
+        self.progress.send_modify(|n| *n += 1);
+    }
+
+    /// Short and synchronous sections; nothing in them panics.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A response that reads. Ends the note when dropped.
+pub(crate) struct ReaderGuard {
+    session: Arc<Session>,
+    number: u64,
+}
+
+impl ReaderGuard {
+    pub fn moved(&self, position: u64) {
+        if let Some(range) = self.session.readers().get_mut(&self.number) {
+            range.start = position;
+        }
+    }
+}
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        self.session.readers().remove(&self.number);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(opening) = self.inner().opening.take() {
+            opening.abort();
+        }
+    }
+}
+
+/// A file name as one segment of a path (RFC 3986 §3.3).
+fn encoded(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

@@ -1,0 +1,170 @@
+//! The proxy over a real store and real connections, with an origin and a source of our own on loopback.
+//!
+//! What needs real components, nginx or players is in the end-to-end suite; here each behaviour of an origin is a row
+//! or a few lines.
+
+mod credentials;
+mod origin;
+mod reading;
+mod restart;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mediahost_proxy as proxy;
+use plugin::detect::{Answer, ContainerDetector, IndexRange, Layout, Look};
+use plugin::source::{MediaSource, Open, Opened, Origin, Plan, RawPlan, RefreshReason, Segment};
+use plugin::{BoxFuture, BoxStream, Error, Failure, Plugins, code};
+use proxy::{Config, NewSession, Proxy, Session, State};
+use store::{Bounds, Records, Store};
+use web::Router;
+use web::body::Body;
+use web::http::{Request, StatusCode};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes that are different everywhere.
+fn media(length: usize) -> Vec<u8> {
+    (0..length as u64).flat_map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).to_le_bytes()).take(length).collect()
+}
+
+/// Plans of one open segment: what `source-http` does, without the sandbox.
+struct Plain;
+
+impl MediaSource for Plain {
+    fn id(&self) -> &str {
+        "plain"
+    }
+
+    fn root(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let origin = Origin::Http { urls: vec![request.uri], headers: request.headers, offset: 0 };
+        let raw = RawPlan { segments: vec![Segment { origin, length: None }], ..RawPlan::default() };
+        Box::pin(async move { Ok(Opened::Plan(Plan::check(raw).unwrap())) })
+    }
+
+    fn refresh(&self, _: Open, _: Vec<u8>, _: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let error = Error::new(code::AUTH_REQUIRED, "this source cannot renew the link");
+        Box::pin(async move { Err(Failure::Answer { plugin: "plain".into(), error }) })
+    }
+
+    fn read(&self, _: Vec<u8>, _: u32, _: u64, _: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        Box::pin(futures_util::stream::empty())
+    }
+}
+
+/// Knows everything as the container `test` whose index is the last 1000 bytes.
+struct Tail;
+
+impl ContainerDetector for Tail {
+    fn id(&self) -> &str {
+        "tail"
+    }
+
+    fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>> {
+        let size = look.files[0].size.unwrap();
+        let first = vec![IndexRange { offset: size.saturating_sub(1000), length: 1000, what: "index".into() }];
+        let layout = Layout { format: "test".into(), duration_ms: Some(8000), first, ..Layout::default() };
+        Box::pin(async move { Ok(Answer::Found(Box::new(layout))) })
+    }
+}
+
+struct Fixed;
+
+impl Plugins for Fixed {
+    fn sources(&self, scheme: &str) -> Vec<Arc<dyn MediaSource>> {
+        if scheme == "http" { vec![Arc::new(Plain)] } else { Vec::new() }
+    }
+
+    fn detectors(&self, _: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
+        vec![Arc::new(Tail)]
+    }
+
+    fn schemes(&self) -> Vec<String> {
+        vec!["http".into()]
+    }
+}
+
+/// A proxy over a folder, and its routes.
+struct Engine {
+    proxy: Arc<Proxy>,
+    routes: Router,
+}
+
+impl Engine {
+    fn start(dir: &Path) -> Engine {
+        let store = Arc::new(Store::open(&dir.join("cache")).unwrap());
+        let records = Records::open(&dir.join("sessions"), Bounds { max_bytes: 1 << 20, max_count: 10_000 }).unwrap();
+        let client = fetch::Client::new(fetch::Config::default()).unwrap();
+        let proxy = Proxy::start(Config::default(), Arc::new(Fixed), client, store, records);
+        let routes = Router::new()
+            .nest("/api/v1", proxy::routes::api(proxy.clone()))
+            .merge(proxy::routes::stream_routes(proxy.clone()));
+        Engine { proxy, routes }
+    }
+
+    async fn session(&self, url: &str) -> Arc<Session> {
+        let new = NewSession { url: url.into(), headers: Vec::new(), file_key: None };
+        self.proxy.create(new).await.unwrap()
+    }
+
+    /// A session that is ready.
+    async fn ready(&self, url: &str) -> Arc<Session> {
+        let session = self.session(url).await;
+        until(&session, State::Ready).await;
+        session
+    }
+
+    /// One request, and its whole answer; the error is what ended the body short, after what came.
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answered {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = tower::ServiceExt::oneshot(self.routes.clone(), request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let mut stream = body.into_data_stream();
+        let (mut bytes, mut short) = (Vec::new(), false);
+        while let Some(piece) = futures_util::StreamExt::next(&mut stream).await {
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(_) => short = true,
+            }
+        }
+        Answered { status: parts.status, headers: parts.headers, bytes, short }
+    }
+
+    async fn range(&self, session: &Session, range: &str) -> Answered {
+        self.ask("GET", &format!("/stream/{}", session.id()), &[("range", range)], "").await
+    }
+
+    async fn whole(&self, session: &Session) -> Answered {
+        self.ask("GET", &format!("/stream/{}", session.id()), &[], "").await
+    }
+}
+
+struct Answered {
+    status: StatusCode,
+    headers: web::http::HeaderMap,
+    bytes: Vec<u8>,
+    short: bool,
+}
+
+impl Answered {
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.bytes).unwrap()
+    }
+}
+
+async fn until(session: &Session, state: State) {
+    let begun = Instant::now();
+    while session.state() != state {
+        assert!(begun.elapsed() < DEADLINE, "waiting for {state:?}: {:?} {:?}", session.state(), session.error());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
