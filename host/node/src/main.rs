@@ -1,1 +1,7 @@
-fn main() {}
+//! The `mediahost` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mediahost::cli::main()
+}

@@ -36,6 +36,15 @@ pub async fn detect(
     Ok(None)
 }
 
+/// Whether an object that no detector knows is a page: error pages and sign-in pages come with any status and any media
+/// type.
+pub async fn document(live: &Arc<Live>) -> Result<Option<&'static str>, Fault> {
+    let head = read(live, 0..512.min(live.total())).await?;
+    let text = String::from_utf8_lossy(&head).trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).to_ascii_lowercase();
+    let begins = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
+    Ok(begins(&["<!doctype html", "<html", "<head", "<body"]).then_some("an HTML page"))
+}
+
 enum Trouble {
     Upstream(Fault),
     Detector(String),

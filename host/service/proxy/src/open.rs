@@ -241,6 +241,9 @@ async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) 
     let media_type = meta.content_type.as_deref();
     let layout = detect::detect(&*proxy.plugins, live, name, media_type).await?;
     let Some(layout) = layout else {
+        if let Some(kind) = detect::document(live).await? {
+            return Err(Fault::new("not-media", format!("the server sent {kind} instead of media, under the name of media")));
+        }
         let head = UNKNOWN_HEAD.min(live.total());
         let tail = live.total().saturating_sub(UNKNOWN_HEAD).max(head);
         let range = |offset, end: u64, what: &str| IndexRange { offset, length: end - offset, what: what.into() };

@@ -1,0 +1,236 @@
+//! The one place where parts are joined: a resolved configuration becomes a host that listens.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+use web::Router;
+
+use crate::access::{Access, Token, TokenError};
+use crate::config::{self, Config, Inputs, Raw};
+use crate::doors::{self, Doors};
+use crate::reload::{self, Reloader};
+use crate::{data, embedded, logging, metrics};
+
+/// How often the plugins folder is looked at. With the 200 ms that a file must rest, a new plugin serves within a
+/// second.
+const PLUGINS_POLL: Duration = Duration::from_millis(200);
+/// How long answers may go on after the end began.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Bytes of one session's record: its address and the header fields it is fetched with.
+const MAX_SESSION_BYTES: u64 = 1024 * 1024;
+/// How long writing what is not yet durable may take at the end.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// What an engine is started with.
+#[derive(Clone)]
+pub struct Settings {
+    /// The configuration in force.
+    pub config: Config,
+    /// What was written, which a reload compares with.
+    pub raw: Raw,
+    /// Where a reload reads again.
+    pub inputs: Inputs,
+    /// The log whose level a reload changes, if this process has one of ours.
+    pub log: Option<logging::Handle>,
+}
+
+impl Settings {
+    /// Reads the configuration.
+    pub fn load(inputs: Inputs) -> Result<Settings, config::Error> {
+        let (config, raw) = config::load(&inputs)?;
+        Ok(Settings { config, raw, inputs, log: None })
+    }
+}
+
+/// Why a host does not start. Each says what the operator can do.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("{0}")]
+    Listen(#[from] web::Error),
+    #[error("net.ca_file {} cannot be read: {source}", path.display())]
+    CaFile { path: PathBuf, source: std::io::Error },
+    #[error("the client for upstream servers cannot be made: {0}")]
+    Client(#[from] fetch::Error),
+    #[error("{what} cannot be opened: {source}; mend {} or name another folder", path.display())]
+    Store { what: &'static str, path: PathBuf, source: store::Error },
+    #[error("the plugins cannot be started: {0}")]
+    Plugins(#[from] wasm::Error),
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A host that listens and does not answer yet; [`Engine::run_until`] makes it answer.
+pub struct Engine {
+    doors: Arc<Doors>,
+    proxy: Arc<proxy::Proxy>,
+    listener: web::Listener,
+    router: Router,
+    limits: web::Limits,
+    /// Given back last, when nothing writes to the folder any more.
+    data: data::Held,
+}
+
+impl Engine {
+    /// Takes hold of the data folder and the port, and starts all parts.
+    pub async fn start(settings: Settings) -> Result<Engine, Error> {
+        let config = &settings.config;
+        let metrics = metrics::start();
+        let data = data::Held::take(&config.data_dir)?;
+        let listener = listen(config).await?;
+        let access = Access::new(Token::load_or_make(&data::token_file(&config.data_dir))?);
+        let client = fetch::Client::new(client_config(config)?)?;
+        let plugins = start_plugins(config, &client).await?;
+        let proxy = start_proxy(config, &listener, plugins.clone(), client)?;
+        let guard = web::Guard::new(reload::policy(config, listener.address()))?;
+        let Settings { raw, inputs, log, .. } = settings.clone();
+        let doors = Arc::new(Doors {
+            access,
+            plugins,
+            reloader: Reloader::new(inputs, raw, log, guard.clone(), listener.address()),
+            metrics,
+            open_metrics: listener.address().ip().is_loopback() && config.server.public_url.is_none(),
+            origin: origin(config, &listener),
+            ready: AtomicBool::new(true),
+        });
+        let api = proxy::routes::api(proxy.clone());
+        let router = doors::router(&doors, api, proxy::routes::stream_routes(proxy.clone()));
+        let limits = web::Limits {
+            max_connections: config.server.max_connections,
+            drain_timeout: DRAIN,
+            ..web::Limits::default()
+        };
+        data.write_listen(listener.address())?;
+        tracing::info!(address = %listener.address(), data_dir = %config.data_dir.display(), "the host has started");
+        Ok(Engine { doors, proxy, listener, router: web::app(router, guard), limits, data })
+    }
+
+    /// The address that is listened on, with the port that the system chose.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.listener.address()
+    }
+
+    /// What links to this host begin with.
+    pub fn origin(&self) -> &str {
+        &self.doors.origin
+    }
+
+    /// A link that signs one browser in, once, within ten minutes.
+    pub fn sign_in_link(&self) -> Result<String, getrandom::Error> {
+        self.doors.link()
+    }
+
+    /// Reads the configuration again whenever it is asked to, also while the engine runs.
+    pub fn reloads(&self) -> Reloads {
+        Reloads(self.doors.clone())
+    }
+
+    /// Answers until `shutdown` resolves; then refuses new work, lets running answers end for a bounded time, and
+    /// writes what is not yet durable. Dropping the future ends everything at once.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let doors = self.doors.clone();
+        let ending = async move {
+            shutdown.await;
+            tracing::info!("the host is shutting down");
+            doors.ready.store(false, Ordering::Release);
+        };
+        let mut serving = pin!(web::serve(self.listener, self.router, self.limits, ending));
+        let mut upkeep = tokio::time::interval(metrics::UPKEEP);
+        loop {
+            tokio::select! {
+                () = &mut serving => break,
+                _ = upkeep.tick() => self.doors.metrics.upkeep(),
+            }
+        }
+        if tokio::time::timeout(FLUSH, self.proxy.shutdown()).await.is_err() {
+            tracing::warn!("the cache could not be written out in time; some of it will be fetched again");
+        }
+        self.doors.plugins.shutdown();
+        drop(self.data);
+        tracing::info!("the host has ended");
+    }
+}
+
+/// Asks a running engine to read its configuration again.
+#[derive(Clone)]
+pub struct Reloads(Arc<Doors>);
+
+impl Reloads {
+    /// Applies what may change, or nothing. Gives the keys that changed. Reads a file, so it blocks.
+    pub fn reload(&self) -> Result<Vec<&'static str>, crate::reload::Error> {
+        self.0.reloader.reload()
+    }
+}
+
+async fn listen(config: &Config) -> Result<web::Listener, web::Error> {
+    let tls = config.tls.as_ref().map(|tls| web::TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
+    web::Listener::bind(config.server.listen, tls.as_ref()).await
+}
+
+/// What links begin with. A host that listens on every address is best reached from its own machine.
+fn origin(config: &Config, listener: &web::Listener) -> String {
+    match &config.server.public_url {
+        Some(url) => url.origin().ascii_serialization(),
+        None => format!("{}://{}", listener.scheme(), data::reachable(listener.address())),
+    }
+}
+
+fn client_config(config: &Config) -> Result<fetch::Config, Error> {
+    let read = |path: &PathBuf| std::fs::read(path).map_err(|source| Error::CaFile { path: path.clone(), source });
+    Ok(fetch::Config {
+        allow_private: config.net.allow_private.clone(),
+        connect_timeout: config.net.connect_timeout,
+        read_timeout: config.net.read_timeout,
+        extra_roots: config.net.ca_file.as_ref().map(read).transpose()?.into_iter().collect(),
+        ..fetch::Config::default()
+    })
+}
+
+async fn start_plugins(config: &Config, client: &fetch::Client) -> Result<Arc<wasm::Host>, Error> {
+    let bundled = embedded::PLUGINS.iter().map(|(id, bytes)| wasm::Bundled { id, bytes });
+    let kept = open("the plugins' store", &config.data_dir.join("kv"), store::Kv::open)?;
+    let services = wasm::Services { fetcher: Arc::new(fetch::PluginFetcher::new(client.clone())), kv: Arc::new(kept) };
+    let config = wasm::Config {
+        plugins_dir: config.plugins_dir.clone(),
+        cache_dir: config.data_dir.join("compiled"),
+        bundled: bundled.collect(),
+        poll: PLUGINS_POLL,
+    };
+    if let Err(error) = std::fs::create_dir_all(&config.plugins_dir) {
+        let folder = config.plugins_dir.display();
+        tracing::warn!(%folder, %error, "the plugins folder cannot be made; only the bundled plugins serve");
+    }
+    Ok(wasm::Host::start(config, services).await?)
+}
+
+fn start_proxy(
+    config: &Config,
+    listener: &web::Listener,
+    plugins: Arc<wasm::Host>,
+    client: fetch::Client,
+) -> Result<Arc<proxy::Proxy>, Error> {
+    let store = open("the cache", &config.cache_dir, store::Store::open)?;
+    let bounds = store::Bounds { max_bytes: MAX_SESSION_BYTES, max_count: proxy::MAX_SESSIONS as u64 };
+    let sessions =
+        open("the list of sessions", &config.data_dir.join("sessions"), |path| store::Records::open(path, bounds))?;
+    let config = proxy::Config {
+        max_spans: config.proxy.max_connections_per_origin,
+        read_ahead_bytes: config.proxy.read_ahead_bytes,
+        session_idle: config.proxy.session_idle,
+        session_lifetime: config.proxy.session_lifetime,
+        public_url: config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
+        scheme: listener.scheme(),
+    };
+    Ok(proxy::Proxy::start(config, plugins, client, Arc::new(store), sessions))
+}
+
+fn open<T>(what: &'static str, path: &Path, open: impl Fn(&Path) -> Result<T, store::Error>) -> Result<T, Error> {
+    open(path).map_err(|source| Error::Store { what, path: path.to_owned(), source })
+}
