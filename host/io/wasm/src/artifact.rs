@@ -70,7 +70,7 @@ impl Artifacts {
     fn deserialize(&self, compiled: &[u8]) -> wasmtime::Result<Component> {
         // SAFETY: the bytes come from `precompile_component` of this program: just now, or out of a folder that only
         // this program writes, with the checksum it wrote.
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "loading compiled code is a matter of trust; see above")]
         unsafe {
             Component::deserialize(&self.engine, compiled)
         }

@@ -119,10 +119,18 @@ pub fn fault(state: &CallState, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = &state.broke {
         return fault.clone();
     }
-    let said = String::from_utf8_lossy(&state.stderr.contents()).trim().replace('\n', " ");
+    let said = last_words(&state.stderr.contents());
     let cause = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     };
     Fault::Trap(if said.is_empty() { cause } else { format!("{said} ({cause})") })
+}
+
+/// What a guest wrote before it ended, in one line: for a panic, where and why, without Rust's advice to its author.
+fn last_words(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let text = text.split("note: run with").next().unwrap_or_default();
+    let text = text.find("panicked at ").map_or(text, |at| &text[at..]);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

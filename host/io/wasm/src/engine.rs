@@ -81,7 +81,7 @@ fn tick(engine: EngineWeak, stop: Weak<AtomicBool>) -> Result<(), Error> {
             }
             engine.increment_epoch();
             drop((engine, stop));
-            std::thread::sleep(TICK);
+            std::thread::park_timeout(TICK);
         }
     };
     std::thread::Builder::new()

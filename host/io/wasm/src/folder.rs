@@ -147,8 +147,10 @@ mod tests {
         Files { component: Some(component), ..Files::default() }
     }
 
-    /// Each step: milliseconds, what lies there (name and length), what is expected to be dealt with.
-    fn check(steps: &[(u64, &[(&str, u64)], &[&str])]) {
+    /// Milliseconds, what lies there (name and length), what is expected to be dealt with.
+    type Step<'a> = (u64, &'a [(&'a str, u64)], &'a [&'a str]);
+
+    fn check(steps: &[Step]) {
         let (start, mut settling) = (Instant::now(), Settling::default());
         for (ms, there, expected) in steps {
             let listing = there.iter().map(|(name, length)| ((*name).to_owned(), files(*length))).collect();

@@ -269,11 +269,10 @@ impl Shared {
         let dir = &self.config.plugins_dir;
         let inspection = inspect(&bytes)?;
         let id = inspection.manifest.id.clone();
-        if let Some(other) = changes.providers.get(&id).filter(|other| *other != name) {
-            if folder::component(dir, other).exists() {
-                let (file, other) = (format!("{name}.wasm"), format!("{other}.wasm"));
-                return Err(Error::Twice { file, id, other });
-            }
+        let other = changes.providers.get(&id).filter(|other| *other != name && folder::component(dir, other).exists());
+        if let Some(other) = other {
+            let (file, other) = (format!("{name}.wasm"), format!("{other}.wasm"));
+            return Err(Error::Twice { file, id, other });
         }
         if origin == Origin::Folder {
             changes.providers.insert(id.clone(), name.to_owned());

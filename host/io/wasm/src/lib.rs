@@ -14,7 +14,13 @@
 //! folder ──settle──► inspect ──► grants ──► artifact ──► pre-link ──► generation ──publish──► slot ◄──lease── call
 //! ```
 
-#[allow(unsafe_code, dead_code, unused_variables, missing_docs)]
+#[allow(
+    unsafe_code,
+    dead_code,
+    unused_variables,
+    clippy::all,
+    reason = "generated; the parts not called are those of imports"
+)]
 mod bindings;
 
 mod artifact;

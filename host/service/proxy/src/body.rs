@@ -128,7 +128,7 @@ pub fn stream(
             Ok(Some(bytes)) => Ok(Some((bytes, state))),
             Ok(None) => Ok(None),
             Err(fault) => {
-                tracing::info!(session = %state.session.id(), code = fault.code, "a response ended short: {}", fault.message);
+                tracing::info!(session = ?state.session.id(), code = fault.code, "a response ended short: {}", fault.message);
                 Err(fault)
             }
         }

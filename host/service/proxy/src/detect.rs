@@ -40,7 +40,8 @@ pub async fn detect(
 /// type.
 pub async fn document(live: &Arc<Live>) -> Result<Option<&'static str>, Fault> {
     let head = read(live, 0..512.min(live.total())).await?;
-    let text = String::from_utf8_lossy(&head).trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).to_ascii_lowercase();
+    let text =
+        String::from_utf8_lossy(&head).trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).to_ascii_lowercase();
     let begins = |words: &[&str]| words.iter().any(|word| text.starts_with(word));
     Ok(begins(&["<!doctype html", "<html", "<head", "<body"]).then_some("an HTML page"))
 }

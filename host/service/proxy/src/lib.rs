@@ -267,7 +267,7 @@ async fn sweep(proxy: Weak<Proxy>) {
         let now = now_ms();
         let over: Vec<_> = proxy.list().into_iter().filter(|session| session.is_over(now)).collect();
         for session in over {
-            tracing::info!(session = %session.id(), "a session has expired");
+            tracing::info!(session = ?session.id(), "a session has expired");
             proxy.close(session.id()).await;
         }
         metrics::gauge!("mediahost_sessions").set(proxy.sessions().len() as f64);

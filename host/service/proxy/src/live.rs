@@ -110,6 +110,10 @@ impl Live {
         &self.file
     }
 
+    pub fn upstream(&self) -> Arc<Upstream> {
+        self.shared().upstream.clone()
+    }
+
     /// Goes on with another plan for the same bytes.
     pub fn set_upstream(self: &Arc<Self>, upstream: Arc<Upstream>) {
         let mut shared = self.shared();

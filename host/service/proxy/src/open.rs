@@ -9,7 +9,7 @@ use cache::{Granule, Meta};
 use plugin::Failure;
 use plugin::code;
 use plugin::detect::IndexRange;
-use plugin::source::{MediaSource, Open, Opened, Plan};
+use plugin::source::{MediaSource, Open, Opened, Origin, Plan};
 use store::{ObjectFile, ObjectId, Stored};
 
 use crate::fault::Fault;
@@ -178,10 +178,10 @@ async fn still_good(upstream: &Upstream, stored: &Stored) -> Result<bool, Fault>
         return Ok(false);
     }
     let etags = (planned.about().validators.etag.as_ref(), stored.meta.validators.etag.as_ref());
-    if let (Some(planned), Some(known)) = etags {
-        if planned != known {
-            return Ok(false);
-        }
+    if let (Some(planned), Some(known)) = etags
+        && planned != known
+    {
+        return Ok(false);
     }
     upstream.pin(total, &stored.meta.validators);
     upstream.revalidate(first_missing(stored)).await
@@ -241,8 +241,13 @@ async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) 
     let media_type = meta.content_type.as_deref();
     let layout = detect::detect(&*proxy.plugins, live, name, media_type).await?;
     let Some(layout) = layout else {
-        if let Some(kind) = detect::document(live).await? {
-            return Err(Fault::new("not-media", format!("the server sent {kind} instead of media, under the name of media")));
+        let served =
+            live.upstream().plan().segments().iter().any(|segment| matches!(segment.origin, Origin::Http { .. }));
+        if let (true, Some(kind)) = (served, detect::document(live).await?) {
+            return Err(Fault::new(
+                "not-media",
+                format!("the server sent {kind} instead of media, under the name of media"),
+            ));
         }
         let head = UNKNOWN_HEAD.min(live.total());
         let tail = live.total().saturating_sub(UNKNOWN_HEAD).max(head);

@@ -58,7 +58,7 @@ pub async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Er
 pub async fn forget(proxy: &Proxy, id: SessionId) {
     // Deleting one small file; not worth a thread.
     if let Err(error) = proxy.records.delete(&id.to_string()) {
-        tracing::warn!(session = %id, %error, "the record of a session could not be deleted");
+        tracing::warn!(session = ?id, %error, "the record of a session could not be deleted");
     }
 }
 

@@ -41,8 +41,10 @@ impl fmt::Display for SessionId {
 }
 
 impl fmt::Debug for SessionId {
+    /// The beginning alone, enough to follow a session through the log: the whole opens the stream.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("…")
     }
 }
 
@@ -344,7 +346,7 @@ impl Session {
         if inner.state == State::Closed {
             return;
         }
-        tracing::info!(session = %self.id, code = fault.code, "a session failed: {}", fault.message);
+        tracing::info!(session = ?self.id, code = fault.code, "a session failed: {}", fault.message);
         inner.state = if fault.wants_auth() { State::AuthRequired } else { State::Failed };
         let name = if fault.wants_auth() { "auth-required" } else { "failed" };
         inner.error = Some(fault);

@@ -68,7 +68,7 @@ pub struct Probe {
 
 /// Bytes on their way.
 pub enum Pull {
-    Http { response: fetch::Response, skip: u64, left: u64 },
+    Http { response: Box<fetch::Response>, skip: u64, left: u64 },
     Bytes(Bytes),
     Zeros { left: u64 },
     File { path: PathBuf, at: u64, left: u64 },
@@ -138,7 +138,7 @@ impl Upstream {
                     probe.media_type = probe.media_type.or(accepted.media_type.clone());
                     probe.name = probe.name.or_else(|| disposition(&response));
                 }
-                let available = resource.checked_sub(*offset).unwrap_or(0);
+                let available = resource.saturating_sub(*offset);
                 self.check_length(&plan, segment, available)?;
                 end = end.or(Some(start + available));
                 probe.ignores_ranges = accepted.ignored_range;
@@ -237,14 +237,14 @@ impl Upstream {
             Origin::Http { offset, .. } => {
                 if let Some(primed) = self.take_primed(segment, &range) {
                     return Ok(Pull::Http {
-                        response: primed.response,
+                        response: Box::new(primed.response),
                         skip: 0,
                         left: left.min(primed.end - range.start),
                     });
                 }
                 let (response, accepted) = self.request(&plan, segment, range.clone()).await?;
                 let skip = (offset + within).saturating_sub(accepted.start);
-                Pull::Http { response, skip, left }
+                Pull::Http { response: Box::new(response), skip, left }
             }
             Origin::File { root, path, offset } => {
                 Pull::File { path: self.file(root, path)?, at: offset + within, left }

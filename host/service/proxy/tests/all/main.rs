@@ -3,6 +3,8 @@
 //! What needs real components, nginx or players is in the end-to-end suite; here each behaviour of an origin is a row
 //! or a few lines.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod credentials;
 mod origin;
 mod reading;

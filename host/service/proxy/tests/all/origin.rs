@@ -86,11 +86,9 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     let mut shared = shared.lock().unwrap();
     shared.requests += 1;
     let behaviour = shared.behaviour.clone();
-    if let Some((status, left)) = &mut shared.behaviour.fail {
-        if *left > 0 {
-            *left -= 1;
-            return StatusCode::from_u16(*status).unwrap().into_response();
-        }
+    if let Some((status, left @ 1..)) = &mut shared.behaviour.fail {
+        *left -= 1;
+        return StatusCode::from_u16(*status).unwrap().into_response();
     }
     if let Some(target) = behaviour.redirect.filter(|target| !target.ends_with(request.uri().path())) {
         return (StatusCode::FOUND, [("location", target)]).into_response();

@@ -59,12 +59,13 @@ async fn check(name: &str, behaviour: Behaviour, state: State, code: Option<&str
     let origin = Origin::with(behaviour).await;
     let engine = Engine::start(dir.path());
     let session = engine.session(&origin.url).await;
-    eprintln!("{name}");
     until(&session, state).await;
-    assert_eq!(session.error().map(|fault| fault.code).as_deref(), code, "{:?}", session.error());
+    assert_eq!(session.error().map(|fault| fault.code).as_deref(), code, "{name}: {:?}", session.error());
     let answer = engine.whole(&session).await;
     match code {
-        None => assert!(!answer.short && answer.bytes == *bytes, "{} of {} bytes", answer.bytes.len(), bytes.len()),
+        None => {
+            assert!(!answer.short && answer.bytes == *bytes, "{name}: {} of {} bytes", answer.bytes.len(), bytes.len())
+        }
         Some(code) => assert_eq!((answer.json()["code"].as_str(), answer.status.as_u16() >= 400), (Some(code), true)),
     }
 }
