@@ -307,12 +307,15 @@ fn a_full_disk_loses_nothing() {
     const INSIDE: &str = "STORE_TEST_FULL_DISK";
     let Some(root) = std::env::var_os(INSIDE) else {
         let root = tempfile::tempdir().unwrap();
-        let status = Command::new("sh")
+        // Through pipes: the limit holds for a log file that the output may be going to as well.
+        let output = Command::new("sh")
             .args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" --exact tests::a_full_disk_loses_nothing --nocapture"])
             .arg(std::env::current_exe().unwrap())
             .env(INSIDE, root.path())
-            .status();
-        assert!(status.unwrap().success());
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
         return;
     };
     let root = PathBuf::from(root);

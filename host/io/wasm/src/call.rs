@@ -106,6 +106,7 @@ where
     let Ok(Ok(_place)) = place else {
         return Err(generation.fault(Fault::Busy { limit: generation.limits.instances }));
     };
+    let _busy = generation.engine.busy();
     // Dropping the future drops the store, and with it whatever the guest was doing.
     match timeout(wall, call(store(generation))).await {
         Err(_) => Err(generation.fault(Fault::Wall { limit_ms: generation.limits.wall_ms })),

@@ -1,10 +1,11 @@
 //! The engine that all plugins share, and the thread that counts their CPU time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::{Config, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::Error;
 
@@ -17,10 +18,10 @@ const POOL_INSTANCES: u32 = 256;
 /// Linear memory of one pooled instance, at most; also the ceiling of what a manifest may ask for.
 const POOL_MEMORY_BYTES: usize = 256 << 20;
 
-/// The engine and its clock. Dropping the last one ends the thread.
+/// The engine and its clock. Dropping it ends the thread.
 pub struct Engine {
     pub inner: wasmtime::Engine,
-    stop: Arc<AtomicBool>,
+    clock: Clock,
 }
 
 impl Engine {
@@ -32,15 +33,65 @@ impl Engine {
             wasmtime::Engine::new(&config())
         });
         let inner = inner.map_err(|error| Error::Engine(format!("{error:#}")))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        tick(inner.weak(), Arc::downgrade(&stop))?;
-        Ok(Engine { inner, stop })
+        let clock = Clock::start(inner.clone())?;
+        Ok(Engine { inner, clock })
+    }
+
+    /// Keeps the clock going for as long as the guard lives.
+    pub fn busy(&self) -> Busy<'_> {
+        if self.clock.state.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.clock.thread.unpark();
+        }
+        Busy(self)
     }
 }
 
-impl Drop for Engine {
+/// A call runs.
+pub struct Busy<'a>(&'a Engine);
+
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.0.clock.state.calls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The thread that advances the epoch while some call runs, and sleeps while none does.
+struct Clock {
+    state: Arc<ClockState>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct ClockState {
+    calls: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Clock {
+    fn start(engine: wasmtime::Engine) -> Result<Clock, Error> {
+        let state = Arc::new(ClockState::default());
+        let shared = state.clone();
+        let run = move || {
+            while !shared.stop.load(Ordering::SeqCst) {
+                if shared.calls.load(Ordering::SeqCst) == 0 {
+                    // Whoever begins the first call unparks; one that came in between leaves a token.
+                    std::thread::park();
+                    continue;
+                }
+                std::thread::park_timeout(TICK);
+                engine.increment_epoch();
+            }
+        };
+        let spawned = std::thread::Builder::new().name("plugin-clock".into()).spawn(run);
+        let handle = spawned.map_err(|error| Error::Engine(format!("no thread for the plugin clock: {error}")))?;
+        Ok(Clock { state, thread: handle.thread().clone() })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.state.stop.store(true, Ordering::SeqCst);
+        self.thread.unpark();
     }
 }
 
@@ -71,22 +122,4 @@ fn pooled() -> wasmtime::Result<wasmtime::Engine> {
     config.memory_guard_size(64 << 10);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     wasmtime::Engine::new(&config)
-}
-
-fn tick(engine: EngineWeak, stop: Weak<AtomicBool>) -> Result<(), Error> {
-    let run = move || {
-        while let (Some(engine), Some(stop)) = (engine.upgrade(), stop.upgrade()) {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            engine.increment_epoch();
-            drop((engine, stop));
-            std::thread::park_timeout(TICK);
-        }
-    };
-    std::thread::Builder::new()
-        .name("plugin-clock".into())
-        .spawn(run)
-        .map(drop)
-        .map_err(|error| Error::Engine(format!("no thread for the plugin clock: {error}")))
 }

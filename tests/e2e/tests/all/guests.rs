@@ -44,6 +44,8 @@ const CASES: &[(&str, &str, End)] = &[
     ("guest-kv-probe", "guest-kv-probe:get/nothing", Gives(b"none")),
     ("guest-fetch-probe", "guest-fetch-probe:{page}", Gives(b"")),
     ("guest-computed", "guest-computed:1000", Gives(b"")),
+    ("guest-sync", "guest-sync:1000", Gives(b"")),
+    ("guest-sync", "guest-sync:stuck", Fails("gave 0")),
 ];
 
 #[test]

@@ -49,6 +49,7 @@ const OPENS: &[(&str, &str, Expect)] = &[
     ("guest-kv-probe", "guest-kv-probe:set/a/b", Inline("ok")),
     ("guest-kv-probe", "guest-kv-probe:get/zzz", Inline("none")),
     ("guest-fetch-probe", "guest-fetch-probe:http://answers.example/", Inline("hello")),
+    ("guest-sync", "guest-sync:http://answers.example/", Inline("hello")),
 ];
 
 /// Guests whose misbehaviour shows elsewhere than in `open`: in the tests below, and in the end-to-end suite.
@@ -134,6 +135,26 @@ async fn computed_bytes_come_whole_and_in_order() {
         let right = bytes.iter().zip(offset..).all(|(byte, i)| u64::from(*byte) == (i % 251 * 31 + 7) % 251);
         assert!(right, "{offset}+{length}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_world_without_async_functions_is_the_same_to_callers() {
+    let platform = Platform::of_guest("guest-sync").await;
+    for (offset, length) in [(0, 1), (99_999, 2), (1234, 1_000_000), (5 << 30, 3 << 20)] {
+        let (bytes, failure) = collect(&platform, "guest-sync", b"", offset, length).await;
+        assert_eq!((bytes.len() as u64, &failure), (length, &None), "{offset}+{length}");
+        assert!(bytes.iter().zip(offset..).all(|(byte, i)| u64::from(*byte) == (i % 251 * 31 + 7) % 251));
+    }
+    let (_, failure) = collect(&platform, "guest-sync", b"stuck", 0, 10).await;
+    let failure = failure.unwrap();
+    assert!(matches!(&failure, Failure::Fault { fault, .. } if contract(fault, "10 bytes and gave 0")), "{failure:?}");
+    let open = plugin::source::Open { uri: "guest-sync:5".into(), headers: Vec::new(), purpose: "check" };
+    let reason = plugin::source::RefreshReason { code: "denied", status: Some(403), segment: None };
+    let refused = platform.source("guest-sync").refresh(open, Vec::new(), reason).await.unwrap_err();
+    assert!(
+        matches!(&refused, Failure::Answer { error, .. } if error.message == "asked because of denied"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
