@@ -19,15 +19,19 @@
 
 mod body;
 mod detect;
+mod events;
 mod fault;
 mod key;
 mod live;
+mod media;
 mod meter;
 mod open;
 mod persist;
+mod pull;
 pub mod routes;
 mod session;
 mod span;
+mod stats;
 mod upstream;
 
 use std::collections::HashMap;

@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 
 use crate::fault::Fault;
 use crate::live::Live;
-use crate::upstream::{Pull, Upstream};
+use crate::pull::Pull;
+use crate::upstream::Upstream;
 
 /// Attempts in a row that brought nothing before a span is given up.
 const ATTEMPTS: u32 = 5;

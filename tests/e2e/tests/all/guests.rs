@@ -132,7 +132,7 @@ fn check(host: &Host, guest: &str, url: &str, end: &End) {
             assert_eq!(session["state"], "ready", "{url}: {session}");
             let found = host.whole(&id);
             match guest {
-                "guest-computed" => {
+                "guest-computed" | "guest-sync" => {
                     assert!(found.iter().zip(0u64..).all(|(byte, i)| u64::from(*byte) == (i * 31 + 7) % 251), "{url}");
                     assert_eq!(found.len(), 1000);
                 }

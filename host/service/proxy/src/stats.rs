@@ -1,0 +1,100 @@
+//! Numbers and a picture of one session.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use plugin::detect::IndexRange;
+use serde::Serialize;
+use web::utoipa::{self, ToSchema};
+
+use crate::Session;
+
+/// Columns of the picture of a file.
+const BUCKETS: usize = 512;
+
+/// Numbers of one session, now.
+#[derive(Serialize, ToSchema)]
+pub struct Stats {
+    state: crate::State,
+    /// What is being waited for while opening.
+    waiting_for: Option<String>,
+    /// Bits per second from the upstream.
+    download_bps: u64,
+    /// Bits per second to clients.
+    serve_bps: u64,
+    /// Bytes ready beyond the position of the reader that is farthest along.
+    buffered_bytes_ahead: u64,
+    /// Connections to the upstream that bring bytes.
+    active_workers: usize,
+    /// Share of the served bytes that had been fetched before, 0 to 1.
+    cache_hit_rate: f64,
+    length: Option<u64>,
+    /// Bytes of the file that are in the cache.
+    cached_bytes: u64,
+    /// Bytes from the upstream since the file was opened.
+    upstream_bytes: u64,
+    /// Bytes to clients since the session began.
+    served_bytes: u64,
+    /// Whether all of the file is in the cache.
+    complete: bool,
+    picture: Picture,
+}
+
+/// The file from its first byte to its last, in columns of equal width.
+#[derive(Serialize, ToSchema)]
+pub struct Picture {
+    buckets: Vec<Column>,
+    /// What a player needs first.
+    #[schema(value_type = Vec<Object>)]
+    first: Vec<IndexRange>,
+    readers: Vec<Position>,
+}
+
+/// One column.
+#[derive(Serialize, ToSchema)]
+pub struct Column {
+    /// How much of it is cached, 0 to 1.
+    present: f32,
+    /// Whether some of it is being fetched.
+    in_flight: bool,
+}
+
+/// Where a response reads.
+#[derive(Serialize, ToSchema)]
+pub struct Position {
+    position: u64,
+    end: u64,
+}
+
+/// How things stand with a session.
+pub fn of(session: &Session) -> Stats {
+    let live = session.live();
+    let numbers = live.as_ref().map(|live| live.numbers());
+    let positions = session.positions();
+    let farthest = positions.iter().map(|range| range.start).max();
+    let (serve_bps, served_bytes) = session.served_now(Instant::now());
+    let hits = session.hits.load(Ordering::Relaxed);
+    let picture = live.as_ref().map(|live| live.picture(BUCKETS)).unwrap_or_default();
+    Stats {
+        state: session.state(),
+        waiting_for: session.waiting_for(),
+        download_bps: numbers.as_ref().map_or(0, |numbers| numbers.download_bps),
+        serve_bps,
+        buffered_bytes_ahead: live.as_ref().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
+        active_workers: numbers.as_ref().map_or(0, |numbers| numbers.active_workers),
+        cache_hit_rate: if served_bytes == 0 { 0.0 } else { hits as f64 / served_bytes as f64 },
+        length: live.as_ref().map(|live| live.total()),
+        cached_bytes: numbers.as_ref().map_or(0, |numbers| numbers.present_bytes),
+        upstream_bytes: numbers.as_ref().map_or(0, |numbers| numbers.upstream_bytes),
+        served_bytes,
+        complete: numbers.as_ref().is_some_and(|numbers| numbers.complete),
+        picture: Picture {
+            buckets: picture
+                .into_iter()
+                .map(|bucket| Column { present: bucket.present, in_flight: bucket.in_flight })
+                .collect(),
+            first: session.facts().first,
+            readers: positions.into_iter().map(|range| Position { position: range.start, end: range.end }).collect(),
+        },
+    }
+}
