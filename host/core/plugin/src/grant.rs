@@ -85,6 +85,22 @@ pub struct LimitsPatch {
 }
 
 impl LimitsPatch {
+    /// Refuses limits under which no call could ever succeed; the error names the limit.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, set, least) in [
+            ("memory_bytes", self.memory_bytes, 1 << 20),
+            ("cpu_ms", self.cpu_ms, 10),
+            ("wall_ms", self.wall_ms, 10),
+            ("output_bytes", self.output_bytes, 1 << 10),
+            ("instances", self.instances.map(u64::from), 1),
+        ] {
+            if let Some(set) = set.filter(|set| *set < least) {
+                return Err(format!("{name} is {set}, and below {least} no call can succeed"));
+            }
+        }
+        Ok(())
+    }
+
     /// These limits in place of those of `base`.
     pub fn over(&self, base: &Limits) -> Limits {
         Limits {
@@ -107,14 +123,13 @@ pub fn grant(manifest: &Manifest, sidecar: Option<&Sidecar>) -> Grants {
     let allowed = sidecar.and_then(|sidecar| sidecar.grants.as_ref());
     let fetch = asked("fetch").and_then(|want| {
         let wanted = FetchRules { hosts: want.hosts.clone(), methods: want.methods.clone(), private: false };
-        match allowed {
-            None => Some(wanted),
-            Some(grants) => grants.fetch.as_ref().map(|rules| FetchRules {
-                hosts: rules.hosts.iter().filter(|host| wanted.allows_rule(host)).cloned().collect(),
-                methods: rules.methods.iter().filter(|method| wanted.allows_method(method)).cloned().collect(),
-                private: rules.private,
-            }),
-        }
+        let Some(grants) = allowed else { return Some(wanted) };
+        let rules = grants.fetch.as_ref()?;
+        // Empty means GET and HEAD on either side, so the two sets are written out before they are compared.
+        let methods: Vec<String> =
+            rules.written_out().into_iter().filter(|method| wanted.allows_method(method)).collect();
+        let hosts: Vec<String> = rules.hosts.iter().filter(|host| wanted.allows_rule(host)).cloned().collect();
+        (!methods.is_empty() && !hosts.is_empty()).then_some(FetchRules { hosts, methods, private: rules.private })
     });
     Grants {
         secrets: asked("secrets").is_some() && allowed.is_some_and(|grants| grants.secrets),
@@ -128,6 +143,10 @@ pub fn grant(manifest: &Manifest, sidecar: Option<&Sidecar>) -> Grants {
 }
 
 impl FetchRules {
+    fn written_out(&self) -> Vec<String> {
+        if self.methods.is_empty() { vec!["GET".into(), "HEAD".into()] } else { self.methods.clone() }
+    }
+
     /// Whether everything that `rule` stands for is allowed.
     fn allows_rule(&self, rule: &str) -> bool {
         self.hosts.iter().any(|own| own == "*" || own == rule)
@@ -177,6 +196,24 @@ mod tests {
         assert!(grants.kv && !grants.secrets && grants.roots.is_empty());
         let fetch = grants.fetch.unwrap();
         assert_eq!((fetch.hosts, fetch.private), (vec!["*.example.org".to_owned()], false));
+    }
+
+    #[test]
+    fn methods_that_nobody_asked_for_are_not_granted() {
+        let manifest = manifest(
+            serde_json::json!({"wants": [{"interface": "fetch", "hosts": ["a.org"], "methods": ["POST"], "why": "x"}]}),
+        );
+        let rules = FetchRules { hosts: vec!["a.org".into()], methods: vec!["GET".into()], private: false };
+        let sidecar =
+            Sidecar { grants: Some(Grants { fetch: Some(rules), ..Grants::default() }), ..Sidecar::default() };
+        assert_eq!(grant(&manifest, Some(&sidecar)).fetch, None);
+    }
+
+    #[test]
+    fn limits_that_break_every_call_are_refused() {
+        let none = LimitsPatch { instances: Some(0), ..LimitsPatch::default() };
+        assert!(none.check().unwrap_err().contains("instances is 0"));
+        assert_eq!(LimitsPatch { cpu_ms: Some(50), ..LimitsPatch::default() }.check(), Ok(()));
     }
 
     #[test]

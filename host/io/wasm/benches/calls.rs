@@ -11,6 +11,7 @@
 #[allow(unsafe_code, dead_code, unused_variables, clippy::all, reason = "generated")]
 #[path = "../src/bindings.rs"]
 mod bindings;
+#[allow(dead_code, reason = "of the host's engine only the engine itself is driven by hand")]
 #[path = "../src/engine.rs"]
 mod engine;
 

@@ -115,7 +115,10 @@ fn pooled() -> wasmtime::Result<wasmtime::Engine> {
         .max_core_instances_per_component(16)
         .max_memories_per_component(2)
         .max_tables_per_component(16)
-        .linear_memory_keep_resident(256 << 10)
+        // What a call dirtied is wiped by copying rather than by giving the pages back and faulting them in again; where
+        // the kernel can name the dirty pages, only those.
+        .linear_memory_keep_resident(1 << 20)
+        .pagemap_scan(wasmtime::Enabled::Auto)
         .table_keep_resident(16 << 10);
     let mut config = config();
     config.memory_reservation(POOL_MEMORY_BYTES as u64);

@@ -17,6 +17,7 @@ use crate::detector::Detector;
 use crate::engine::Engine;
 use crate::folder::{self, Settling};
 use crate::generation::{Generation, Services};
+use crate::inspect::{MAX_BYTES, too_long};
 use crate::slot::{Bundled, Event, Origin, Slot, Status};
 use crate::source::Source;
 use crate::{Error, inspect};
@@ -57,6 +58,8 @@ struct Shared {
 #[derive(Default)]
 struct Changes {
     settling: Settling,
+    /// The folder could not be listed the last time.
+    unreadable: bool,
     /// Which file name provides an id.
     providers: BTreeMap<String, String>,
 }
@@ -108,8 +111,10 @@ impl Host {
         self.shared.slot(id).ok_or_else(|| Error::Unknown(id.to_owned()))?;
         let dir = &self.shared.config.plugins_dir;
         let (marker, waiting) = (folder::disabled(dir, id), folder::waiting(dir, id));
+        // In place of the file that provides this id now, whatever its name.
+        let name = self.shared.provider(id).await;
         let done = if enabled {
-            if waiting.exists() { fs::rename(&waiting, folder::component(dir, id)) } else { Ok(()) }
+            if waiting.exists() { fs::rename(&waiting, folder::component(dir, &name)) } else { Ok(()) }
                 .and_then(|()| absent(fs::remove_file(&marker)))
         } else {
             fs::create_dir_all(dir).and_then(|()| fs::write(&marker, b""))
@@ -136,7 +141,7 @@ impl Host {
     pub async fn remove(&self, id: &str) -> Result<Option<Status>, Error> {
         self.shared.slot(id).ok_or_else(|| Error::Unknown(id.to_owned()))?;
         let dir = &self.shared.config.plugins_dir;
-        let name = self.shared.changes.lock().await.providers.get(id).cloned().unwrap_or_else(|| id.to_owned());
+        let name = self.shared.provider(id).await;
         let files = [folder::component(dir, &name), folder::waiting(dir, id)];
         if !files.iter().any(|file| file.exists()) && self.shared.bundled(id).is_some() {
             return Err(Error::Bundled(id.to_owned()));
@@ -225,13 +230,21 @@ impl Shared {
         let listing = match folder::list(&self.config.plugins_dir) {
             Ok(listing) => listing,
             Err(error) => {
-                tracing::warn!(dir = %self.config.plugins_dir.display(), %error, "the plugins folder cannot be read");
+                if !std::mem::replace(&mut changes.unreadable, true) {
+                    tracing::warn!(dir = %self.config.plugins_dir.display(), %error, "the plugins folder cannot be read");
+                }
                 return;
             }
         };
+        changes.unreadable = false;
         for name in changes.settling.look(Instant::now(), &listing, at_once) {
             self.apply(changes, &name).await;
         }
+    }
+
+    /// The name of the file that provides an id, or would.
+    async fn provider(&self, id: &str) -> String {
+        self.changes.lock().await.providers.get(id).cloned().unwrap_or_else(|| id.to_owned())
     }
 
     /// Deals with one name now, and answers with the plugin of that id.
@@ -244,25 +257,48 @@ impl Shared {
 
     /// Makes what serves under a name what its files say.
     async fn apply(&self, changes: &mut Changes, name: &str) {
-        let dir = &self.config.plugins_dir;
-        let (bytes, origin) = match fs::read(folder::component(dir, name)) {
-            Ok(bytes) => (bytes, Origin::Folder),
-            Err(error) if is_absent(&error) => match self.bundled(name) {
+        let (bytes, origin) = match self.component(name) {
+            Ok(Some(bytes)) => (bytes, Origin::Folder),
+            Ok(None) => match self.bundled(name) {
                 Some(bundled) => (bundled.bytes.to_vec(), Origin::Bundled),
                 None => return self.vanished(changes, name).await,
             },
-            Err(error) => {
-                let why = Error::disk("cannot read", &folder::component(dir, name), error);
-                return self.complain(name, &why);
-            }
+            Err(why) => return self.refuse(changes, name, &why).await,
         };
         if origin == Origin::Bundled {
             changes.providers.retain(|_, provider| provider != name);
         }
         if let Err(why) = self.replace(changes, name, bytes, origin).await {
-            let id = changes.providers.iter().find(|(_, provider)| *provider == name).map(|(id, _)| id.clone());
-            self.complain(id.as_deref().unwrap_or(name), &why);
+            self.refuse(changes, name, &why).await;
         }
+    }
+
+    /// The bytes of a component file; none when there is no such file.
+    fn component(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = folder::component(&self.config.plugins_dir, name);
+        let read = fs::metadata(&path).and_then(|metadata| match metadata.len() {
+            length if length > MAX_BYTES as u64 => Ok(Err(too_long(length))),
+            _ => fs::read(&path).map(Ok),
+        });
+        match read {
+            Ok(bytes) => bytes.map(Some),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(Error::disk("cannot read", &path, error)),
+        }
+    }
+
+    /// A file cannot serve. What served before goes on; where nothing does, the bundled plugin of that id takes over.
+    async fn refuse(&self, changes: &mut Changes, name: &str, why: &Error) {
+        let provided = changes.providers.iter().find(|(_, provider)| *provider == name).map(|(id, _)| id.clone());
+        let id = provided.unwrap_or_else(|| name.to_owned());
+        let serves = self.slot(&id).is_some_and(|slot| slot.current().is_some());
+        if let (false, Some(bundled)) = (serves, self.bundled(&id)) {
+            let bytes = bundled.bytes.to_vec();
+            if let Err(why) = self.replace(changes, &id, bytes, Origin::Bundled).await {
+                tracing::error!(plugin = id, %why, "a plugin of the program itself cannot serve");
+            }
+        }
+        self.complain(&id, why);
     }
 
     async fn replace(&self, changes: &mut Changes, name: &str, bytes: Vec<u8>, origin: Origin) -> Result<(), Error> {
@@ -270,12 +306,13 @@ impl Shared {
         let inspection = inspect(&bytes)?;
         let id = inspection.manifest.id.clone();
         let other = changes.providers.get(&id).filter(|other| *other != name && folder::component(dir, other).exists());
+        let other = other.filter(|_| origin == Origin::Folder);
         if let Some(other) = other {
             let (file, other) = (format!("{name}.wasm"), format!("{other}.wasm"));
             return Err(Error::Twice { file, id, other });
         }
         if origin == Origin::Folder {
-            changes.providers.insert(id.clone(), name.to_owned());
+            self.provides(changes, name, &id).await;
         }
         let slot = self.slot_or_new(&id, origin);
         slot.wait(waiting_version(dir, &id));
@@ -295,6 +332,30 @@ impl Shared {
         tracing::info!(plugin = id, generation = number, file = name, "a plugin serves");
         self.changed(&slot);
         Ok(())
+    }
+
+    /// Notes that a file provides an id. What it provided before, or was listed as before it had an id, is no more.
+    async fn provides(&self, changes: &mut Changes, name: &str, id: &str) {
+        let before = changes.providers.iter().find(|(old, provider)| *provider == name && *old != id);
+        if let Some(old) = before.map(|(old, _)| old.clone()) {
+            changes.providers.remove(&old);
+            match self.bundled(&old) {
+                Some(_) => Box::pin(self.apply(changes, &old)).await,
+                None => self.forget(&old),
+            }
+        }
+        if name != id && self.bundled(name).is_none() && self.slot(name).is_some_and(|slot| slot.current().is_none()) {
+            self.forget(name);
+        }
+        changes.providers.insert(id.to_owned(), name.to_owned());
+    }
+
+    fn forget(&self, id: &str) {
+        if self.slots_mut().remove(id).is_some() {
+            tracing::info!(plugin = id, "a plugin was removed");
+            // Nobody listening is fine.
+            let _ = self.events.send(Event::Removed { id: id.to_owned() });
+        }
     }
 
     /// The component file of this name is gone and no bundled plugin has the name.
@@ -318,9 +379,8 @@ impl Shared {
         for id in gone {
             if self.bundled(&id).is_some() && id != name {
                 Box::pin(self.apply(changes, &id)).await;
-            } else if self.slots_mut().remove(&id).is_some() {
-                tracing::info!(plugin = id, "a plugin was removed");
-                let _ = self.events.send(Event::Removed { id: id.clone() });
+            } else {
+                self.forget(&id);
             }
         }
         // A second file of the same id may have been refused as long as this one was there.
@@ -398,6 +458,10 @@ fn read_sidecar(path: &Path) -> Result<Option<Sidecar>, Error> {
     match fs::read_to_string(path) {
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(refuse(error.to_string())),
-        Ok(text) => toml::from_str(&text).map(Some).map_err(|error| refuse(error.message().to_owned())),
+        Ok(text) => {
+            let sidecar: Sidecar = toml::from_str(&text).map_err(|error| refuse(error.message().to_owned()))?;
+            sidecar.limits.check().map_err(|why| refuse(format!("limits.{why}")))?;
+            Ok(Some(sidecar))
+        }
     }
 }

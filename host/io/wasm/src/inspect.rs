@@ -30,10 +30,12 @@ pub struct Inspection {
 /// Reads a component's manifest, imports and exports. Nothing is compiled or run.
 pub fn inspect(wasm: &[u8]) -> Result<Inspection, Error> {
     if wasm.len() > MAX_BYTES {
-        return Err(Error::NotAPlugin(format!("the file has {} bytes, more than {MAX_BYTES}", wasm.len())));
+        return Err(too_long(wasm.len() as u64));
     }
     let mut found = Found::default();
-    found.read(wasm).map_err(|error| Error::NotAPlugin(format!("not a WebAssembly component: {error}")))?;
+    found
+        .read(wasm)
+        .map_err(|error| Error::NotAPlugin(format!("not a WebAssembly component: {}", first_line(&error))))?;
     if !found.component {
         return Err(Error::NotAPlugin(
             "a core WebAssembly module, not a component; build it for the target wasm32-wasip2".into(),
@@ -51,6 +53,18 @@ pub fn inspect(wasm: &[u8]) -> Result<Inspection, Error> {
         imports: found.imports,
         exports: found.exports,
     })
+}
+
+/// A file that is longer than any component may be.
+pub fn too_long(length: u64) -> Error {
+    Error::NotAPlugin(format!("the file has {length} bytes, more than {MAX_BYTES}"))
+}
+
+/// The parser goes on for several lines about what it would have liked.
+fn first_line(error: &wasmparser::BinaryReaderError) -> String {
+    let message = error.message();
+    let line = message.lines().next().unwrap_or_default().trim_end_matches([':', ' ']);
+    format!("{line} (at byte {})", error.offset())
 }
 
 /// Bytes as lower-case hexadecimal.

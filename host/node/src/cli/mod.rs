@@ -64,9 +64,18 @@ fn code(error: &anyhow::Error) -> u8 {
 }
 
 fn report(error: &anyhow::Error, json: bool) {
-    let sentence = format!("{error:#}");
+    let sentence = sentence(error);
     let line = if json { json!({"error": sentence}).to_string() } else { format!("mediahost: {sentence}") };
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The error and its causes. Many errors end with the words of their cause already; those are not said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said {
+        said if said.is_empty() => cause,
+        said if said.contains(&cause) => said,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 /// Writes a result: one line of JSON, or text. A reader that is gone is no error.

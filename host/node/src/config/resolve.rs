@@ -67,6 +67,11 @@ pub struct Proxy {
     pub session_lifetime: Duration,
 }
 
+/// Whether a word is one of the levels of the log.
+fn is_level(word: &str) -> bool {
+    ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str())
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
@@ -93,7 +98,16 @@ pub fn resolve(raw: &Raw, env: &[(String, String)]) -> Result<Config, Error> {
     let log = Log {
         level: values.checked("log.level", |level| {
             let filter = tracing_subscriber::EnvFilter::builder().parse(level);
-            filter.map(|_| level.to_owned()).map_err(|error| format!("is not a level or a list of directives: {error}"))
+            filter.map_err(|error| format!("is not a level or a list of directives: {error}"))?;
+            // A lone word that is no level would name a part of the program that does not exist, and silence all others.
+            let word = level
+                .split(',')
+                .map(str::trim)
+                .find(|directive| !directive.contains(['=', '[']) && !is_level(directive));
+            match word {
+                Some(word) => Err(format!("has {word:?}, which is not off, error, warn, info, debug or trace")),
+                None => Ok(level.to_owned()),
+            }
         })?,
         format: if values.text("log.format") == "json" { LogFormat::Json } else { LogFormat::Text },
     };

@@ -45,7 +45,7 @@ fn problem(error: &Error) -> Problem {
         Error::Fixed(_) => (StatusCode::CONFLICT, "config-fixed"),
         Error::Invalid(_) | Error::Guard(_) => (StatusCode::UNPROCESSABLE_ENTITY, "config-invalid"),
     };
-    let problem = Problem::new(status, code, format!("Nothing was changed: {error}."));
+    let problem = Problem::new(status, code, format!("Nothing was changed: {error}"));
     match error.key() {
         Some(key) => problem.with("key", key),
         None => problem,

@@ -10,15 +10,18 @@ use cache::object::{Input, ReaderId};
 use futures_util::Stream;
 use tokio::sync::watch;
 
-use crate::Session;
 use crate::fault::Fault;
 use crate::live::Live;
 use crate::persist::blocking;
+use crate::{Session, State};
 
 /// Bytes of one frame, at most. Large frames cost fewer system calls and no memory: they are the page cache itself.
 const FRAME: u64 = 1 << 20;
 /// How long a reader waits for someone to supply credentials before its response ends short.
 const AUTH_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a reader waits for a part that failed and is about to be tried again.
+const RETRY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A place in an object that moves on. Closes its reader when dropped.
 pub struct Cursor {
@@ -54,6 +57,9 @@ impl Cursor {
         let mut patience: Option<Instant> = None;
         loop {
             self.changes.borrow_and_update();
+            if self.session.as_ref().is_some_and(|session| session.state() == State::Closed) {
+                return Err(Fault::new("session-closed", "the session was ended"));
+            }
             let (readable, hopeless) = self.live.readable(self.at);
             if readable > self.at && !self.live.is_dead() {
                 let range = self.at..readable.min(self.end).min(self.at + FRAME);
@@ -75,15 +81,19 @@ impl Cursor {
 
     /// How much longer to wait though nothing will come by itself: only for credentials, and not for ever.
     fn patience(&self, since: &mut Option<Instant>) -> Result<Option<Duration>, Fault> {
-        let fault = self.live.trouble().unwrap_or_else(|| Fault::new("unavailable", "the bytes cannot be fetched"));
-        if !fault.wants_auth() || self.live.is_dead() {
+        let trouble = self.live.trouble(self.at);
+        // Without a reason it is being tried again at this moment.
+        let wanted = trouble.as_ref().is_none_or(Fault::wants_auth) && !self.live.is_dead();
+        let most = if trouble.is_some() { AUTH_PATIENCE } else { RETRY_PATIENCE };
+        let fault = trouble.unwrap_or_else(|| Fault::new("unavailable", "the bytes cannot be fetched"));
+        if !wanted {
             return Err(fault);
         }
-        if let (None, Some(session)) = (&since, &self.session) {
+        if let (true, Some(session)) = (fault.wants_auth() && since.is_none(), &self.session) {
             session.fail(fault.clone());
         }
         let waited = since.get_or_insert_with(Instant::now).elapsed();
-        AUTH_PATIENCE.checked_sub(waited).filter(|left| !left.is_zero()).map(Some).ok_or(fault)
+        most.checked_sub(waited).filter(|left| !left.is_zero()).map(Some).ok_or(fault)
     }
 
     async fn frame(&mut self, range: Range<u64>) -> Result<Bytes, Fault> {
@@ -114,16 +124,18 @@ pub async fn read(live: &Arc<Live>, range: Range<u64>) -> Result<Bytes, Fault> {
     Ok(whole.freeze())
 }
 
-/// A response's body: the bytes before, the range, in turns, and the bytes after the last. An error ends it short, which
-/// is the only way left to say so.
+/// A response's body: the bytes before, the range, in turns, and the bytes after the last. Fails at once when there is no
+/// room for another reader; a later error ends the body short, which is the only way left to say so.
 pub fn stream(
     session: Arc<Session>,
     live: Arc<Live>,
     parts: Vec<(Vec<u8>, Range<u64>)>,
     closing: Vec<u8>,
-) -> impl Stream<Item = Result<Bytes, Fault>> + Send + 'static {
-    let state = Serving { session, live, parts: parts.into_iter(), cursor: None, closing: Some(closing) };
-    futures_util::stream::try_unfold(state, |mut state| async move {
+) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + 'static, Fault> {
+    let mut state =
+        Serving { session, live, parts: parts.into_iter(), before: None, cursor: None, closing: Some(closing) };
+    state.begin_part()?;
+    Ok(futures_util::stream::try_unfold(state, |mut state| async move {
         match state.next().await {
             Ok(Some(bytes)) => Ok(Some((bytes, state))),
             Ok(None) => Ok(None),
@@ -132,20 +144,33 @@ pub fn stream(
                 Err(fault)
             }
         }
-    })
+    }))
 }
 
 struct Serving {
     session: Arc<Session>,
     live: Arc<Live>,
     parts: std::vec::IntoIter<(Vec<u8>, Range<u64>)>,
+    /// Goes out before the bytes of the part that has begun.
+    before: Option<Vec<u8>>,
     cursor: Option<(Cursor, crate::session::ReaderGuard)>,
     closing: Option<Vec<u8>>,
 }
 
 impl Serving {
+    fn begin_part(&mut self) -> Result<bool, Fault> {
+        let Some((before, range)) = self.parts.next() else { return Ok(false) };
+        let guard = self.session.reading(range.clone());
+        self.cursor = Some((Cursor::open(&self.live, range, Some(self.session.clone()))?, guard));
+        self.before = Some(before).filter(|before| !before.is_empty());
+        Ok(true)
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
+            if let Some(before) = self.before.take() {
+                return Ok(Some(before.into()));
+            }
             if let Some((cursor, guard)) = &mut self.cursor {
                 let from = cursor.position().0;
                 match cursor.next().await {
@@ -160,17 +185,8 @@ impl Serving {
                         return Err(fault);
                     }
                 }
-                continue;
-            }
-            match self.parts.next() {
-                Some((before, range)) => {
-                    let guard = self.session.reading(range.clone());
-                    self.cursor = Some((Cursor::open(&self.live, range, Some(self.session.clone()))?, guard));
-                    if !before.is_empty() {
-                        return Ok(Some(before.into()));
-                    }
-                }
-                None => return Ok(self.closing.take().filter(|closing| !closing.is_empty()).map(Bytes::from)),
+            } else if !self.begin_part()? {
+                return Ok(self.closing.take().filter(|closing| !closing.is_empty()).map(Bytes::from));
             }
         }
     }

@@ -57,6 +57,14 @@ pub fn check_headers(headers: &[Header]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A caller's own name for the bytes. An empty one would be the same for every film.
+pub fn check_file_key(file_key: Option<&str>) -> Result<(), Refusal> {
+    match file_key.map(str::len) {
+        None | Some(1..=1024) => Ok(()),
+        Some(length) => Err(Refusal::FileKey(length)),
+    }
+}
+
 /// The object that bytes are kept in. `file_key` is what the client calls them, `planned` what the plugin calls them.
 pub fn object(
     scope: &str,

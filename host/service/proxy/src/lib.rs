@@ -7,7 +7,7 @@
 //! the port), who may call (`node`).
 //!
 //! Invariants: a byte reaches a client only from a granule or the arrived part of a span that was accepted for the one
-//! pinned version; no lock is held over an await; every task is owned by the object or session that needs it and ends
+//! pinned version; no lock of the standard library is held over an await; every task is owned by the object or session that needs it and ends
 //! with it.
 //!
 //! ```text
@@ -108,6 +108,8 @@ pub enum Refusal {
     UnknownScheme { scheme: String, known: Vec<String> },
     #[error("the header field {name:?} {why}")]
     BadHeader { name: String, why: &'static str },
+    #[error("file_key is {0} bytes long; it must have 1 to 1024")]
+    FileKey(usize),
     #[error("the address is {0} bytes long, more than 16384")]
     TooLong(usize),
     #[error("there are {MAX_SESSIONS} sessions already; delete some of them")]
@@ -161,6 +163,7 @@ impl Proxy {
             return Err(Refusal::UnknownScheme { scheme, known: self.plugins.schemes() });
         }
         key::check_headers(&new.headers)?;
+        key::check_file_key(new.file_key.as_deref())?;
         if self.sessions().len() >= MAX_SESSIONS {
             return Err(Refusal::TooMany);
         }
@@ -176,6 +179,7 @@ impl Proxy {
     pub fn session(self: &Arc<Self>, id: SessionId) -> Option<Arc<Session>> {
         let session = self.sessions().get(&id).cloned()?;
         session.touch(now_ms());
+        session.let_go_of_the_dead();
         self.begin(&session);
         Some(session)
     }

@@ -3,7 +3,7 @@
 //! Locks: `machine` and `shared` are held for short, synchronous sections, never over an await; where both are, `machine`
 //! was first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,6 +24,8 @@ use crate::upstream::Upstream;
 
 /// Bytes that may wait to be made durable.
 const GROUP_BYTES: u64 = 32 << 20;
+/// Failures that are remembered. The machine remembers as many failed parts.
+const MAX_TROUBLES: usize = 64;
 /// How long bytes wait to be made durable.
 const GROUP_WAIT: Duration = Duration::from_secs(1);
 
@@ -54,8 +56,8 @@ struct Shared {
     unverified: HashMap<u64, Granule>,
     /// Fetched in this run and not yet handed to a client.
     fresh: HashSet<u64>,
-    /// Why the last span failed.
-    trouble: Option<Fault>,
+    /// Why spans failed that were not tried again since, the newest last.
+    troubles: VecDeque<(Range<u64>, Fault)>,
     download: Meter,
 }
 
@@ -80,7 +82,7 @@ impl Live {
                 pending_bytes: 0,
                 unverified: granules.into_iter().map(|granule| (granule.index, granule)).collect(),
                 fresh: HashSet::new(),
-                trouble: None,
+                troubles: VecDeque::new(),
                 download: Meter::new(Instant::now()),
             }),
             changes: watch::Sender::new(0),
@@ -118,7 +120,7 @@ impl Live {
     pub fn set_upstream(self: &Arc<Self>, upstream: Arc<Upstream>) {
         let mut shared = self.shared();
         shared.upstream = upstream;
-        shared.trouble = None;
+        shared.troubles.clear();
         drop(shared);
         self.handle(Input::Retry);
     }
@@ -171,7 +173,6 @@ impl Live {
         {
             let mut shared = self.shared();
             shared.download.add(Instant::now(), length);
-            shared.trouble = None;
             for granule in &granules {
                 shared.fresh.insert(granule.index);
                 shared.unverified.remove(&granule.index);
@@ -196,30 +197,44 @@ impl Live {
         self.handle(Input::Finished { span });
     }
 
-    /// A span could not go on.
-    pub fn failed(self: &Arc<Self>, span: SpanId, fault: Fault) {
+    /// A span could not go on; `missing` is what it did not bring.
+    pub fn failed(self: &Arc<Self>, span: SpanId, missing: Range<u64>, fault: Fault) {
         let changed = fault.is_change();
         let mut shared = self.shared();
         shared.spans.remove(&span);
-        shared.trouble = Some(fault);
+        if shared.troubles.len() >= MAX_TROUBLES {
+            shared.troubles.pop_front();
+        }
+        shared.troubles.push_back((missing, fault));
         drop(shared);
         if changed {
-            // What was read so far was of one version; nothing more is.
-            self.dead.store(true, Ordering::Relaxed);
-            self.end_tasks();
-            self.changed();
+            self.retire();
         } else {
             self.handle(Input::Failed { span, retry_at: None });
         }
+    }
+
+    /// The upstream has another version. What was read so far was of one version; nothing more is.
+    pub fn retire(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.end_tasks();
+        self.changed();
+    }
+
+    /// Makes everyone who waits look again.
+    pub fn wake(&self) {
+        self.changed();
     }
 
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Why the last span failed, if none has brought anything since.
-    pub fn trouble(&self) -> Option<Fault> {
-        self.shared().trouble.clone()
+    /// Why the byte at `offset` could not be fetched; of a retired object, why it was retired.
+    pub fn trouble(&self, offset: u64) -> Option<Fault> {
+        let shared = self.shared();
+        let about = |(range, fault): &&(Range<u64>, Fault)| range.contains(&offset) || fault.is_change();
+        shared.troubles.iter().rev().find(about).map(|(_, fault)| fault.clone())
     }
 
     /// A number for a new reader; none when there are too many.
@@ -254,6 +269,12 @@ impl Live {
         missing.iter().any(given_up) || self.is_dead()
     }
 
+    /// Why some part of a range could not be fetched.
+    pub fn missing_trouble(&self, range: &Range<u64>) -> Option<Fault> {
+        let missing = self.machine().missing(range.clone());
+        missing.iter().find_map(|part| self.trouble(part.start))
+    }
+
     /// Compares granules of an earlier run with their checksums before their first use. Those that do not match are
     /// fetched again; the answer is where the good bytes from `range.start` on end.
     pub async fn verify(self: &Arc<Self>, range: Range<u64>) -> u64 {
@@ -275,16 +296,23 @@ impl Live {
             blocking(move || suspects.into_iter().map(|granule| (granule, file.verify(&granule))).collect()).await;
         let mut good = range.end;
         for (granule, sound) in checked {
+            if sound {
+                self.shared().unverified.remove(&granule.index);
+                continue;
+            }
+            good = good.min(geometry.range_of(granule.index).start.max(range.start));
+            // Another reader may have come to the same end meanwhile, and the good bytes may be there already.
+            if !self.shared().unverified.contains_key(&granule.index) {
+                continue;
+            }
+            tracing::warn!(granule = granule.index, "a cached part is damaged and is fetched again");
+            metrics::counter!("mediahost_cache_damaged_total").increment(1);
+            // In this order nobody can find it both present and beyond suspicion.
+            self.handle(Input::Lost { granule: granule.index });
             self.shared().unverified.remove(&granule.index);
-            if !sound {
-                tracing::warn!(granule = granule.index, "a cached part is damaged and is fetched again");
-                metrics::counter!("mediahost_cache_damaged_total").increment(1);
-                good = good.min(geometry.range_of(granule.index).start.max(range.start));
-                let file = self.file.clone();
-                if let Err(error) = blocking(move || file.forget(granule.index)).await {
-                    tracing::warn!(%error, "the damaged part could not be marked as such");
-                }
-                self.handle(Input::Lost { granule: granule.index });
+            let file = self.file.clone();
+            if let Err(error) = blocking(move || file.forget(granule.index)).await {
+                tracing::warn!(%error, "the damaged part could not be marked as such");
             }
         }
         good
@@ -357,7 +385,7 @@ impl Live {
         self.machine().readable(offset) - offset
     }
 
-    /// The first part that is missing, if any.
+    /// Whether all of a range is cached.
     pub fn is_present(&self, range: Range<u64>) -> bool {
         self.machine().is_present(range)
     }

@@ -102,7 +102,10 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
     let body = if empty || request.method() == HttpMethod::HEAD {
         Body::empty()
     } else {
-        Body::from_stream(body::stream(session, live, parts, closing))
+        match body::stream(session, live, parts, closing) {
+            Ok(stream) => Body::from_stream(stream),
+            Err(fault) => return problem(fault).into_response(),
+        }
     };
     (status, headers, body).into_response()
 }

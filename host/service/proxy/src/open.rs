@@ -15,8 +15,8 @@ use store::{ObjectFile, ObjectId, Stored};
 use crate::fault::Fault;
 use crate::live::Live;
 use crate::persist::blocking;
-use crate::session::Facts;
-use crate::upstream::{Probe, Upstream};
+use crate::session::{Facts, NOT_MEDIA};
+use crate::upstream::{Probe, Upstream, Verdict};
 use crate::{NewSession, Proxy, Session, detect, key, now_ms, span};
 
 /// Bytes of the first request: enough for a player to begin with and for a detector to look at.
@@ -41,30 +41,31 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     session.set_waiting(Some("the source plugin"));
     let (source, plan) = plan(proxy, &request).await?;
     let about = plan.about();
-    let (id, key) = key::object(SCOPE, source.id(), &request.url, about.key.as_deref(), request.file_key.as_deref());
+    let named_now = || key::object(SCOPE, source.id(), &request.url, about.key.as_deref(), request.file_key.as_deref());
+    // A renewed address is one of the same bytes; whether that is so, the validators tell.
+    let (id, key) = session.object().unwrap_or_else(named_now);
+    session.set_object(id, key.clone());
     let named = about.name.clone();
     let asked = Open { uri: request.url, headers: request.headers, purpose: "play" };
     let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, asked, plan));
 
     session.set_waiting(Some("the upstream"));
     let place = proxy.place(id);
-    let live = {
+    let Found { live, wants } = {
         let mut open = place.live.lock().await;
-        match open.as_ref().filter(|live| !live.is_dead()) {
-            Some(live) => {
-                live.set_upstream(upstream);
-                live.clone()
-            }
-            None => {
-                let live = open_object(proxy, id, key, upstream).await?;
-                *open = Some(live.clone());
-                live
-            }
-        }
+        let found = match open.as_ref().filter(|live| !live.is_dead()) {
+            Some(live) => join(proxy, id, key, live.clone(), upstream).await?,
+            None => open_object(proxy, id, key, upstream).await?,
+        };
+        *open = Some(found.live.clone());
+        found
     };
     let meta = live.file().meta();
     let name = named.or(meta.name.clone());
     session.set_live(live.clone(), place, name.clone(), meta.content_type.clone());
+    if let Some(fault) = wants {
+        return Err(fault);
+    }
 
     if live.total() == 0 {
         return Err(Fault::new("empty-file", "the file at this address is empty: it has 0 bytes"));
@@ -96,38 +97,71 @@ async fn plan(proxy: &Proxy, request: &NewSession) -> Result<(Arc<dyn MediaSourc
     Err(last)
 }
 
-/// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
-async fn open_object(
+/// An open object, and what the upstream wants before it gives more of it.
+struct Found {
+    live: Arc<Live>,
+    wants: Option<Fault>,
+}
+
+impl From<Arc<Live>> for Found {
+    fn from(live: Arc<Live>) -> Found {
+        Found { live, wants: None }
+    }
+}
+
+/// Goes on with an object that others have open, if this upstream has the same version of it.
+async fn join(
     proxy: &Arc<Proxy>,
     id: ObjectId,
     key: String,
+    live: Arc<Live>,
     upstream: Arc<Upstream>,
-) -> Result<Arc<Live>, Fault> {
+) -> Result<Found, Fault> {
+    let meta = live.file().meta();
+    match still_good(&upstream, &meta, None).await {
+        Ok(Verdict::Same { .. }) => live.set_upstream(upstream),
+        Ok(Verdict::Changed) => {
+            live.retire();
+            return Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into());
+        }
+        // The others go on with the upstream that they have.
+        Err(fault) if fault.retryable => {}
+        Err(fault) => return Err(fault),
+    }
+    Ok(live.into())
+}
+
+/// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
+async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Found, Fault> {
     let store = proxy.store.clone();
     let stored = blocking(move || store.load(&id)).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "a cached object cannot be read and is fetched anew");
         None
     });
-    if let Some(stored) = stored {
-        match still_good(&upstream, &stored).await {
-            Ok(true) => return Ok(live(proxy, id, stored.file, stored.granules, upstream, false)),
-            Ok(false) => tracing::info!("the upstream has another version now; the cached one is dropped"),
-            // What is here can be played while the upstream is away.
-            Err(fault) if fault.retryable && !stored.granules.is_empty() => {
-                tracing::warn!(
-                    code = fault.code,
-                    "the upstream cannot be reached; what is cached is served: {}",
-                    fault.message
-                );
-                return Ok(live(proxy, id, stored.file, stored.granules, upstream, false));
-            }
-            Err(fault) => return Err(fault),
-        }
+    let Some(stored) = stored else { return Ok(create(proxy, id, key, upstream).await?.into()) };
+    let missing = first_missing(&stored);
+    let (empty, complete) = (stored.granules.is_empty(), missing.is_none());
+    let keep = |ignores_ranges| {
+        live(proxy, id, stored.file.clone(), stored.granules.clone(), upstream.clone(), ignores_ranges)
+    };
+    match still_good(&upstream, &stored.meta, missing).await {
+        Ok(Verdict::Same { ignores_ranges }) => Ok(keep(ignores_ranges).into()),
         // The version that was pinned is not the one to ask for.
-        let fresh = Upstream::again(&upstream);
-        return create(proxy, id, key, Arc::new(fresh)).await;
+        Ok(Verdict::Changed) => {
+            tracing::info!("the upstream has another version now; the cached one is dropped");
+            Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into())
+        }
+        // What is here can be played while the upstream is away, wants credentials, or has lost it.
+        Err(fault) if !empty && (fault.retryable || fault.wants_auth() || complete) => {
+            tracing::warn!(
+                code = fault.code,
+                "what is cached is served, since the upstream gives nothing: {}",
+                fault.message
+            );
+            Ok(Found { live: keep(false), wants: fault.wants_auth().then_some(fault) })
+        }
+        Err(fault) => Err(fault),
     }
-    create(proxy, id, key, upstream).await
 }
 
 async fn create(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Arc<Live>, Fault> {
@@ -171,20 +205,19 @@ async fn first_answer(upstream: &Upstream) -> Result<Probe, Fault> {
     }
 }
 
-async fn still_good(upstream: &Upstream, stored: &Stored) -> Result<bool, Fault> {
-    let total = stored.meta.total;
+async fn still_good(upstream: &Upstream, meta: &Meta, missing: Option<Range<u64>>) -> Result<Verdict, Fault> {
     let planned = upstream.plan();
-    if planned.length().is_some_and(|length| length != total) {
-        return Ok(false);
+    if planned.length().is_some_and(|length| length != meta.total) {
+        return Ok(Verdict::Changed);
     }
-    let etags = (planned.about().validators.etag.as_ref(), stored.meta.validators.etag.as_ref());
+    let etags = (planned.about().validators.etag.as_ref(), meta.validators.etag.as_ref());
     if let (Some(planned), Some(known)) = etags
         && planned != known
     {
-        return Ok(false);
+        return Ok(Verdict::Changed);
     }
-    upstream.pin(total, &stored.meta.validators);
-    upstream.revalidate(first_missing(stored)).await
+    upstream.pin(meta.total, &meta.validators);
+    upstream.revalidate(missing).await
 }
 
 /// The beginning of what is not there, as the first span will ask for it.
@@ -245,7 +278,7 @@ async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) 
             live.upstream().plan().segments().iter().any(|segment| matches!(segment.origin, Origin::Http { .. }));
         if let (true, Some(kind)) = (served, detect::document(live).await?) {
             return Err(Fault::new(
-                "not-media",
+                NOT_MEDIA,
                 format!("the server sent {kind} instead of media, under the name of media"),
             ));
         }
@@ -294,7 +327,7 @@ async fn warm(live: &Arc<Live>, first: &[IndexRange]) -> Result<(), Fault> {
             }
             let hopeless = ranges.iter().any(|range| !live.is_present(range.clone()) && live.hopeless(range));
             if hopeless {
-                let fault = live.trouble();
+                let fault = ranges.iter().find_map(|range| live.missing_trouble(range));
                 return Err(fault.unwrap_or_else(|| Fault::new(code::UNAVAILABLE, "the index cannot be fetched")));
             }
             if changes.changed().await.is_err() {

@@ -116,9 +116,8 @@ async fn show(
 #[utoipa::path(delete, path = "/api/v1/sessions/{id}", tag = "sessions", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = Problem)))]
 async fn close(State(proxy): State<Arc<Proxy>>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let session = find(&proxy, &id)?;
-    proxy.close(session.id()).await;
-    Ok(StatusCode::NO_CONTENT)
+    let known = id.parse().map_err(|()| unknown())?;
+    if proxy.close(known).await { Ok(StatusCode::NO_CONTENT) } else { Err(unknown()) }
 }
 
 /// Gives a session new credentials or a new address of the same bytes. Readers that wait go on.
@@ -163,9 +162,6 @@ fn fields(headers: BTreeMap<String, String>) -> Vec<Header> {
 
 /// The session of an id as it stands in a path.
 pub fn find(proxy: &Arc<Proxy>, id: &str) -> Result<Arc<Session>, Problem> {
-    let unknown = || {
-        Problem::new(StatusCode::NOT_FOUND, "session-unknown", "There is no session of this id; it may have expired.")
-    };
     let id: SessionId = id.parse().map_err(|()| unknown())?;
     proxy.session(id).ok_or_else(unknown)
 }
@@ -199,9 +195,14 @@ impl From<Refusal> for Problem {
             Refusal::UnknownScheme { .. } => (StatusCode::BAD_REQUEST, "unknown-scheme"),
             Refusal::BadHeader { .. } => (StatusCode::BAD_REQUEST, "bad-header"),
             Refusal::TooLong(_) => (StatusCode::BAD_REQUEST, "address-too-long"),
+            Refusal::FileKey(_) => (StatusCode::BAD_REQUEST, "bad-file-key"),
             Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many-sessions"),
             Refusal::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
         };
         Problem::new(status, code, refusal.to_string())
     }
+}
+
+fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "session-unknown", "There is no session of this id; it may have expired.")
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use plugin::Header;
 use plugin::detect::{IndexRange, Track};
 use serde::Serialize;
+use store::ObjectId;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
@@ -20,6 +21,9 @@ use crate::{Config, Fault, NewSession, Place, key};
 
 /// Events that a slow listener may fall behind before it loses the oldest.
 const EVENTS: usize = 32;
+
+/// The code of a page that posed as media; it is not served.
+pub(crate) const NOT_MEDIA: &str = "not-media";
 
 /// 128 random bits: who knows it may read the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,6 +138,8 @@ struct Inner {
     live: Option<Arc<Live>>,
     /// Keeps the object's place, so that others find it.
     place: Option<Arc<Place>>,
+    /// The object that was opened; a renewed address is one of the same bytes.
+    object: Option<(ObjectId, String)>,
     opening: Option<JoinHandle<()>>,
 }
 
@@ -198,6 +204,7 @@ impl Session {
                 ready_ms: None,
                 live: None,
                 place: None,
+                object: None,
                 opening: None,
             }),
             served: Mutex::new(Meter::new(now)),
@@ -296,6 +303,24 @@ impl Session {
         self.progressed();
     }
 
+    /// The object that this session opened before.
+    pub(crate) fn object(&self) -> Option<(ObjectId, String)> {
+        self.inner().object.clone()
+    }
+
+    pub(crate) fn set_object(&self, id: ObjectId, key: String) {
+        self.inner().object = Some((id, key));
+    }
+
+    /// Lets go of an object whose version is gone, so that the next opening finds the new one.
+    pub(crate) fn let_go_of_the_dead(&self) {
+        let mut inner = self.inner();
+        if inner.live.as_ref().is_some_and(|live| live.is_dead()) && inner.state != State::Closed {
+            (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
+            inner.facts = Facts::default();
+        }
+    }
+
     pub(crate) fn set_waiting(&self, what: Option<&str>) {
         self.inner().waiting_for = what.map(str::to_owned);
     }
@@ -356,8 +381,12 @@ impl Session {
     }
 
     pub(crate) fn close(&self) {
-        self.suspend();
+        let live = self.live();
         self.inner().state = State::Closed;
+        self.suspend();
+        if let Some(live) = live {
+            live.wake();
+        }
         self.tell("closed");
     }
 
@@ -401,15 +430,11 @@ impl Session {
 
     /// A response ended short. If new credentials would help, people are asked for them.
     pub(crate) fn reader_failed(&self, fault: &Fault) {
-        if fault.wants_auth() {
-            self.fail(fault.clone());
-        } else if fault.is_change() {
+        if fault.is_change() {
             // The next request opens what is there now, as a new version.
-            let mut inner = self.inner();
-            if inner.live.as_ref().is_some_and(|live| live.is_dead()) && inner.state != State::Closed {
-                (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
-                inner.facts = Facts::default();
-            }
+            self.let_go_of_the_dead();
+        } else if fault.wants_auth() || fault.code == "disk" {
+            self.fail(fault.clone());
         }
     }
 
@@ -426,6 +451,7 @@ impl Session {
                 let inner = self.inner();
                 match (&inner.live, inner.state, &inner.error) {
                     (_, State::Closed, _) => return Err(Fault::new("session-closed", "the session was ended")),
+                    (_, State::Failed, Some(fault)) if fault.code == NOT_MEDIA => return Err(fault.clone()),
                     // What is cached is served even when the upstream wants something first.
                     (Some(live), ..) => return Ok(live.clone()),
                     (_, State::Failed | State::AuthRequired, Some(fault)) => return Err(fault.clone()),

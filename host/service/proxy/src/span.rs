@@ -33,7 +33,7 @@ pub async fn run(live: Weak<Live>, upstream: Arc<Upstream>, span: SpanId, range:
         Ok(()) => live.finished(span),
         Err(fault) => {
             tracing::debug!(at = progress.at, code = fault.code, "a span failed: {}", fault.message);
-            live.failed(span, fault);
+            live.failed(span, progress.at..progress.end, fault);
         }
     }
 }

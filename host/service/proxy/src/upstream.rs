@@ -60,6 +60,17 @@ pub struct Probe {
     pub ignores_ranges: bool,
 }
 
+/// Whether what is cached is still what the upstream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Same { ignores_ranges: bool },
+    Changed,
+}
+
+impl Verdict {
+    const SAME: Verdict = Verdict::Same { ignores_ranges: false };
+}
+
 impl Upstream {
     pub fn new(client: fetch::Client, source: Arc<dyn MediaSource>, open: Open, plan: Plan) -> Upstream {
         let named = crate::key::named(&open.uri);
@@ -173,27 +184,28 @@ impl Upstream {
     }
 
     /// Asks whether the upstream still has the pinned version, with a request for `missing`, or for nothing when
-    /// everything is there. `false`: it has another one.
-    pub async fn revalidate(&self, missing: Option<Range<u64>>) -> Result<bool, Fault> {
+    /// everything is there, or on its way.
+    pub async fn revalidate(&self, missing: Option<Range<u64>>) -> Result<Verdict, Fault> {
         let plan = self.plan();
-        let Origin::Http { offset: 0, .. } = &plan.segments()[0].origin else { return Ok(true) };
+        let Origin::Http { offset: 0, .. } = &plan.segments()[0].origin else { return Ok(Verdict::SAME) };
         let Some(missing) = missing else { return self.unchanged(&plan).await };
         match self.request(&plan, 0, missing.clone()).await {
-            Ok((response, accepted)) if accepted.start == missing.start => {
-                let end = accepted.end.unwrap_or(u64::MAX);
-                let primed = Primed { segment: 0, start: missing.start, end, response };
-                *self.primed.lock().unwrap_or_else(PoisonError::into_inner) = Some(primed);
-                Ok(true)
+            Ok((response, accepted)) => {
+                if accepted.start == missing.start {
+                    let end = accepted.end.unwrap_or(u64::MAX);
+                    let primed = Primed { segment: 0, start: missing.start, end, response };
+                    *self.primed.lock().unwrap_or_else(PoisonError::into_inner) = Some(primed);
+                }
+                Ok(Verdict::Same { ignores_ranges: accepted.ignored_range })
             }
-            Ok(_) => Ok(true),
-            Err(fault) if fault.is_change() => Ok(false),
+            Err(fault) if fault.is_change() => Ok(Verdict::Changed),
             Err(fault) => Err(fault),
         }
     }
 
     /// A conditional request for one byte: the answer is 304, or one byte of the same version.
-    async fn unchanged(&self, plan: &Plan) -> Result<bool, Fault> {
-        let Origin::Http { urls, headers, .. } = &plan.segments()[0].origin else { return Ok(true) };
+    async fn unchanged(&self, plan: &Plan) -> Result<Verdict, Fault> {
+        let Origin::Http { urls, headers, .. } = &plan.segments()[0].origin else { return Ok(Verdict::SAME) };
         let pinned = self.state().pinned.get(&0).cloned().unwrap_or_default();
         let mut get = self.get(&urls[0], headers)?;
         get.range = Some(fetch::Range::Bounded(0..1));
@@ -201,13 +213,13 @@ impl Upstream {
         get.if_modified_since = pinned.last_modified.clone().filter(|_| pinned.etag.is_none());
         let response = self.client.get(get).await?;
         if response.status == 304 {
-            return Ok(true);
+            return Ok(Verdict::SAME);
         }
         match accept(&head(&response), &Asked { range: Some(0..1), expect_media: true }, Some(&pinned)) {
-            Ok(_) => Ok(true),
+            Ok(accepted) => Ok(Verdict::Same { ignores_ranges: accepted.ignored_range }),
             Err(rejection) => {
                 let fault = Fault::from(rejection);
-                if fault.is_change() { Ok(false) } else { Err(fault) }
+                if fault.is_change() { Ok(Verdict::Changed) } else { Err(fault) }
             }
         }
     }

@@ -130,3 +130,43 @@ async fn a_damaged_artifact_is_compiled_again() {
         assert_eq!(std::fs::read(&artifact).unwrap().len(), whole.len());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_override_at_the_start_leaves_the_bundled_plugin_serving() {
+    let wasm = first_party("source-http");
+    let platform = Platform::with(&[("source-http.wasm", wasm[..wasm.len() / 2].to_vec())], bundled()).await;
+    let status = platform.host.status("source-http").unwrap();
+    assert_eq!((status.state, status.origin, status.error.is_some()), (State::Serving, Origin::Bundled, true));
+    platform.open("http://example.org/a").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_becomes_another_plugin_lets_go_of_the_first() {
+    let platform = Platform::with(&[("any.wasm", guest("guest-trap"))], Vec::new()).await;
+    assert_eq!(platform.host.status("guest-trap").unwrap().state, State::Serving);
+    platform.put("any.wasm", &guest("guest-loop"));
+    platform.until("guest-loop", |status| status.state == State::Serving).await;
+    assert!(platform.host.status("guest-trap").is_none());
+    // An upload takes the place of the file that provides the id, whatever its name.
+    platform.host.install(&changed(&guest("guest-loop"), 9)).await.unwrap();
+    let status = platform.host.set_enabled("guest-loop", true).await.unwrap();
+    assert_eq!((status.generation > 1, &status.error, &status.waiting), (true, &None, &None));
+    assert!(platform.host.remove("guest-loop").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_of_one_plugin_leave_nothing_behind() {
+    let files: Vec<(String, Vec<u8>)> = (0..20).map(|i| (format!("copy{i}.wasm"), guest("guest-trap"))).collect();
+    let there: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let platform = Platform::with(&there, Vec::new()).await;
+    platform.until("guest-trap", |status| status.state == State::Serving).await;
+    for (name, _) in &files {
+        std::fs::remove_file(platform.plugins.join(name)).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(15)).await;
+    }
+    let begun = std::time::Instant::now();
+    while !platform.host.list().is_empty() {
+        assert!(begun.elapsed() < crate::DEADLINE, "{:#?}", platform.host.list());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

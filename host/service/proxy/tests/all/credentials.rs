@@ -39,3 +39,31 @@ async fn a_reader_waits_for_new_credentials_and_goes_on() {
     assert!(!whole.short && whole.bytes == bytes);
     until(&session, State::Ready).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_expires_while_several_spans_run_waits_too() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), media(60_000_000));
+    let origin = Origin::of(bytes.clone()).await;
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&origin.url).await;
+    let readers = (0..4).map(|i| {
+        let (engine, session, bytes) = (&engine, &session, &bytes);
+        async move {
+            let from = i * 15_000_000;
+            let answer = engine.range(session, &format!("bytes={from}-{}", from + 14_999_999)).await;
+            assert!(!answer.short && answer.bytes == bytes[from..from + 15_000_000], "from {from}");
+        }
+    });
+    let expire = async {
+        while origin.sent() < 8_000_000 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        origin.change(|behaviour| behaviour.token = Some("good".into()));
+        until(&session, State::AuthRequired).await;
+        let path = format!("/api/v1/sessions/{}/auth", session.id());
+        let json = [("content-type", "application/json")];
+        engine.ask("PUT", &path, &json, r#"{"headers": {"Authorization": "good"}}"#).await
+    };
+    let (_, renewed) = tokio::join!(futures_util::future::join_all(readers), expire);
+    assert_eq!(renewed.status, 200);
+}

@@ -26,11 +26,11 @@ async fn every_byte_comes_once_and_then_from_the_disk() {
     assert_eq!(whole.headers["content-length"], LENGTH.to_string());
     assert_eq!(origin.sent(), LENGTH as u64, "each byte once: {:?}", origin.ranges());
 
-    // Another session of the same address: not even a question, since the file is open.
+    // Another session of the same address: one question, whether it is still the same, and no bytes.
     let requests = origin.requests();
     let again = engine.ready(&origin.url).await;
     assert!(engine.whole(&again).await.bytes == bytes);
-    assert_eq!((origin.requests(), origin.sent()), (requests, LENGTH as u64));
+    assert_eq!((origin.requests(), origin.sent()), (requests + 1, LENGTH as u64));
     let stats = engine.ask("GET", &format!("/api/v1/sessions/{}/stats", again.id()), &[], "").await.json();
     assert_eq!((&stats["cache_hit_rate"], &stats["complete"]), (&1.0.into(), &true.into()));
 }
@@ -172,4 +172,61 @@ async fn a_refused_connection_is_named() {
     let session = engine.session(&url).await;
     until(&session, State::Failed).await;
     assert_eq!(session.error().unwrap().code, "connection-refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_session_notices_that_the_file_is_another_one() {
+    let (dir, old) = (tempfile::tempdir().unwrap(), media(5_000_000));
+    let origin = Origin::of(old.clone()).await;
+    let engine = Engine::start(dir.path());
+    let first = engine.ready(&origin.url).await;
+    let new: Vec<u8> = old.iter().map(|byte| !byte).collect();
+    origin.change(|behaviour| {
+        behaviour.bytes = new.clone().into();
+        behaviour.etag = Some("\"v2\"".into());
+    });
+    let second = engine.ready(&origin.url).await;
+    assert!(engine.whole(&second).await.bytes == new);
+    let after = engine.whole(&first).await;
+    assert!(!after.short && after.bytes == new, "the first session has let go of the old version too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_reader_too_many_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::of(media(5_000_000)).await;
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&origin.url).await;
+    let path = format!("/stream/{}", session.id());
+    let mut held = Vec::new();
+    let refused = loop {
+        let request = web::http::Request::get(&path).body(web::body::Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(engine.routes.clone(), request).await.unwrap();
+        match answer.status().as_u16() {
+            200 => held.push(answer),
+            status => break status,
+        }
+        assert!(held.len() < 10_000);
+    };
+    assert_eq!(refused, 503);
+    held.pop();
+    assert_eq!(engine.range(&session, "bytes=0-9").await.status, 206);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_session_ends_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::of(media(30_000_000)).await;
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&origin.url).await;
+    let path = format!("/stream/{}", session.id());
+    let request = web::http::Request::get(&path).body(web::body::Body::empty()).unwrap();
+    let answer = tower::ServiceExt::oneshot(engine.routes.clone(), request).await.unwrap();
+    let mut body = answer.into_body().into_data_stream();
+    assert!(futures_util::StreamExt::next(&mut body).await.unwrap().is_ok());
+    let deleted = engine.ask("DELETE", &format!("/api/v1/sessions/{}", session.id()), &[], "").await;
+    assert_eq!(deleted.status, 204);
+    let rest: Vec<_> = futures_util::StreamExt::collect(body).await;
+    assert!(rest.last().unwrap().is_err(), "it ends short");
+    assert_eq!(engine.ask("GET", &path, &[], "").await.status, 404);
 }
