@@ -143,7 +143,7 @@ coverage: tools plugins guests ## line coverage of host/ and plugins/; fails bel
 	@.ci/coverage "$(LIGHT)" "$(HEAVY)" "$(E2E)"
 
 .PHONY: lint
-lint: target ## formatting, clippy and, where cargo-deny is installed, licences and advisories
+lint: plugins ## formatting, clippy and, where cargo-deny is installed, licences and advisories
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy -q -p mediahost-tidy $(LIGHT) --all-targets -- -D warnings
 	$(CARGO) clippy -q --release $(HEAVY) $(E2E) --all-targets -- -D warnings
