@@ -89,8 +89,8 @@ impl Cursor {
         if !wanted {
             return Err(fault);
         }
-        if let (true, Some(session)) = (fault.wants_auth() && since.is_none(), &self.session) {
-            session.fail(fault.clone());
+        if let (true, Some(session)) = (fault.wants_auth(), &self.session) {
+            session.ask_for_credentials(&fault);
         }
         let waited = since.get_or_insert_with(Instant::now).elapsed();
         most.checked_sub(waited).filter(|left| !left.is_zero()).map(Some).ok_or(fault)

@@ -241,7 +241,7 @@ impl Proxy {
 
     fn begin(self: &Arc<Self>, session: &Arc<Session>) {
         let (proxy, opened) = (self.clone(), session.clone());
-        session.begin(|| tokio::spawn(open::open(proxy, opened)));
+        session.begin(|number| tokio::spawn(open::open(proxy, opened, number)));
     }
 
     /// The place of an object, made when nobody has it open.

@@ -197,11 +197,16 @@ impl Live {
         self.handle(Input::Finished { span });
     }
 
-    /// A span could not go on; `missing` is what it did not bring.
-    pub fn failed(self: &Arc<Self>, span: SpanId, missing: Range<u64>, fault: Fault) {
+    /// A span that followed `upstream` could not go on; `missing` is what it did not bring.
+    pub fn failed(self: &Arc<Self>, span: SpanId, upstream: &Arc<Upstream>, missing: Range<u64>, fault: Fault) {
         let changed = fault.is_change();
         let mut shared = self.shared();
         shared.spans.remove(&span);
+        if !Arc::ptr_eq(&shared.upstream, upstream) && !changed {
+            // It was refused with credentials that have been replaced meanwhile: what is missing is asked for anew.
+            drop(shared);
+            return self.handle(Input::Finished { span });
+        }
         if shared.troubles.len() >= MAX_TROUBLES {
             shared.troubles.pop_front();
         }

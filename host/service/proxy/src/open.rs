@@ -29,10 +29,10 @@ const UNKNOWN_HEAD: u64 = 2 << 20;
 const SCOPE: &str = "operator";
 
 /// Opens a session, or tells it why that failed.
-pub async fn open(proxy: Arc<Proxy>, session: Arc<Session>) {
+pub async fn open(proxy: Arc<Proxy>, session: Arc<Session>, number: u64) {
     match attempt(&proxy, &session).await {
         Ok(()) => session.set_ready(now_ms()),
-        Err(fault) => session.fail(fault),
+        Err(fault) => session.opening_failed(number, fault),
     }
 }
 

@@ -130,6 +130,8 @@ struct Inner {
     state: State,
     /// Whether an opening runs or has ended well.
     begun: bool,
+    /// How many openings there were.
+    number: u64,
     error: Option<Fault>,
     waiting_for: Option<String>,
     name: Option<String>,
@@ -197,6 +199,7 @@ impl Session {
                 file_key: new.file_key,
                 state: State::Opening,
                 begun: false,
+                number: 0,
                 error: None,
                 waiting_for: None,
                 name: None,
@@ -271,12 +274,31 @@ impl Session {
         now_ms >= self.expires_ms || now_ms.saturating_sub(self.used_ms()) >= self.idle_ms
     }
 
-    /// Starts the opening unless one runs or has ended well.
-    pub(crate) fn begin(&self, spawn: impl FnOnce() -> JoinHandle<()>) {
+    /// Starts the opening unless one runs or has ended well. The opening is told its number.
+    pub(crate) fn begin(&self, spawn: impl FnOnce(u64) -> JoinHandle<()>) {
         let mut inner = self.inner();
         if !inner.begun && matches!(inner.state, State::Opening) {
             inner.begun = true;
-            inner.opening = Some(spawn());
+            inner.number += 1;
+            inner.opening = Some(spawn(inner.number));
+        }
+    }
+
+    /// An opening has failed. If it was overtaken by a renewal meanwhile, nobody wants to know.
+    pub(crate) fn opening_failed(&self, number: u64, fault: Fault) {
+        let current = {
+            let inner = self.inner();
+            inner.begun && inner.number == number
+        };
+        if current {
+            self.fail(fault);
+        }
+    }
+
+    /// A reader cannot go on without new credentials. While an opening runs, that one finds out by itself.
+    pub(crate) fn ask_for_credentials(&self, fault: &Fault) {
+        if self.state() == State::Ready {
+            self.fail(fault.clone());
         }
     }
 

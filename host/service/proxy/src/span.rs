@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 
 use crate::fault::Fault;
 use crate::live::Live;
+use crate::now_ms;
 use crate::pull::Pull;
 use crate::upstream::Upstream;
 
@@ -33,7 +34,7 @@ pub async fn run(live: Weak<Live>, upstream: Arc<Upstream>, span: SpanId, range:
         Ok(()) => live.finished(span),
         Err(fault) => {
             tracing::debug!(at = progress.at, code = fault.code, "a span failed: {}", fault.message);
-            live.failed(span, progress.at..progress.end, fault);
+            live.failed(span, &upstream, progress.at..progress.end, fault);
         }
     }
 }
@@ -99,9 +100,11 @@ pub fn pause(failures: u32, fault: &Fault) -> Duration {
 
 /// One connection's worth: from where the span stands to the end of the segment, or as far as it goes.
 async fn attempt(live: &Weak<Live>, upstream: &Upstream, span: SpanId, progress: &mut Progress) -> Result<(), Fault> {
-    let plan = upstream.plan();
     let beyond = || Fault::new("plugin-fault", "the plan ends before the bytes that it promised");
-    let segment = plan.at(progress.at).ok_or_else(beyond)?;
+    let segment = upstream.plan().at(progress.at).ok_or_else(beyond)?;
+    upstream.renew_before_expiry(now_ms(), segment).await;
+    // A renewed plan has the same segments.
+    let plan = upstream.plan();
     let segment_end = plan.segments()[segment].length.map_or(u64::MAX, |length| plan.start(segment) + length);
     let mut pull = upstream.pull(segment, progress.at..progress.end.min(segment_end)).await?;
     while let Some(first) = pull.next().await? {

@@ -16,6 +16,8 @@ use crate::fault::{CHANGED, Fault};
 use crate::persist::blocking;
 use crate::pull::Pull;
 
+/// How long before the expiry of its addresses a plan is renewed.
+const RENEW_AHEAD_MS: u64 = 30_000;
 /// Bytes that one call to a computing plugin is asked for.
 const COMPUTED_SPAN: u64 = 4 << 20;
 /// A plan being followed. Shared by the spans of an object.
@@ -36,6 +38,8 @@ struct State {
     plan: Arc<Plan>,
     /// Rises with each renewal.
     epoch: u64,
+    /// The moment of expiry that a renewal was asked for already: a plugin that knows no later one is not asked again.
+    renewed_for_ms: Option<u64>,
     /// What each HTTP segment's resource said of its version, by segment.
     pinned: HashMap<usize, Pinned>,
     /// Where a segment's address led last; asked first until it fails.
@@ -74,7 +78,13 @@ impl Verdict {
 impl Upstream {
     pub fn new(client: fetch::Client, source: Arc<dyn MediaSource>, open: Open, plan: Plan) -> Upstream {
         let named = crate::key::named(&open.uri);
-        let state = State { plan: Arc::new(plan), epoch: 0, pinned: HashMap::new(), finals: HashMap::new() };
+        let state = State {
+            plan: Arc::new(plan),
+            epoch: 0,
+            renewed_for_ms: None,
+            pinned: HashMap::new(),
+            finals: HashMap::new(),
+        };
         Upstream {
             client,
             source,
@@ -354,6 +364,24 @@ impl Upstream {
         let granted = Path::new(&granted).canonicalize().map_err(missing)?;
         let found = granted.join(path.trim_start_matches('/')).canonicalize().map_err(missing)?;
         if found.starts_with(&granted) { Ok(found) } else { Err(refuse("the path leads out of its folder".into())) }
+    }
+
+    /// Renews a plan whose addresses are about to stop working. When the plugin cannot, the addresses are used for as
+    /// long as the server takes them.
+    pub async fn renew_before_expiry(&self, now_ms: u64, segment: usize) {
+        let epoch = {
+            let mut state = self.state();
+            let expires = state.plan.about().expires_at_ms;
+            let soon = expires.is_some_and(|moment| moment.saturating_sub(now_ms) < RENEW_AHEAD_MS);
+            if !soon || state.renewed_for_ms == expires {
+                return;
+            }
+            state.renewed_for_ms = expires;
+            state.epoch
+        };
+        if let Err(fault) = self.renew(epoch, "expires", None, segment).await {
+            tracing::debug!(code = fault.code, "a link could not be renewed ahead of its expiry: {}", fault.message);
+        }
     }
 
     /// Renews the plan, unless someone did since `epoch`. One renewal at a time; who waits for it gets its result.

@@ -3,7 +3,7 @@
 use proxy::State;
 
 use crate::origin::{Behaviour, Origin};
-use crate::{Engine, media, proxy, until};
+use crate::{Engine, media, proxy, until, when};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_credentials_open_what_was_refused() {
@@ -55,9 +55,7 @@ async fn a_link_that_expires_while_several_spans_run_waits_too() {
         }
     });
     let expire = async {
-        while origin.sent() < 8_000_000 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        when(|| origin.sent() >= 8_000_000, || "the first bytes".into()).await;
         origin.change(|behaviour| behaviour.token = Some("good".into()));
         until(&session, State::AuthRequired).await;
         let path = format!("/api/v1/sessions/{}/auth", session.id());
@@ -66,4 +64,18 @@ async fn a_link_that_expires_while_several_spans_run_waits_too() {
     };
     let (_, renewed) = tokio::join!(futures_util::future::join_all(readers), expire);
     assert_eq!(renewed.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_renewed_before_it_expires() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), media(20_000_000));
+    let behaviour = Behaviour { bytes: bytes.clone().into(), token: Some("old".into()), ..Behaviour::default() };
+    let origin = Origin::with(behaviour).await;
+    let engine = Engine::start(dir.path());
+    let session = engine.session(&format!("expiring:{}", origin.url)).await;
+    // The first answer came with the old key; every request after it has the new one.
+    when(|| origin.requests() > 0, || format!("the first request: {:?}", session.error())).await;
+    origin.change(|behaviour| behaviour.token = Some("new".into()));
+    until(&session, State::Ready).await;
+    assert!(engine.whole(&session).await.bytes == bytes);
 }

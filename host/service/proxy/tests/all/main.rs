@@ -34,6 +34,44 @@ fn media(length: usize) -> Vec<u8> {
 /// Plans of one open segment: what `source-http` does, without the sandbox.
 struct Plain;
 
+/// The same with a key in each plan that is about to expire, and another one in each renewed plan.
+struct Expiring;
+
+impl Expiring {
+    fn plan(uri: &str, key: &str, lives_ms: u64) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let headers = vec![plugin::Header { name: "authorization".into(), value: key.into() }];
+        let url = uri.replacen("expiring:", "", 1);
+        let origin = Origin::Http { urls: vec![url], headers, offset: 0 };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let segments = vec![Segment { origin, length: None }];
+        let raw = RawPlan { segments, expires_at_ms: Some(now + lives_ms), ..RawPlan::default() };
+        Box::pin(async move { Ok(Opened::Plan(Plan::check(raw).unwrap())) })
+    }
+}
+
+impl MediaSource for Expiring {
+    fn id(&self) -> &str {
+        "expiring"
+    }
+
+    fn root(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        Expiring::plan(&request.uri, "old", 10_000)
+    }
+
+    fn refresh(&self, open: Open, _: Vec<u8>, reason: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        assert_eq!(reason.code, "expires", "the link was renewed before it was refused");
+        Expiring::plan(&open.uri, "new", 3_600_000)
+    }
+
+    fn read(&self, _: Vec<u8>, _: u32, _: u64, _: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        Box::pin(futures_util::stream::empty())
+    }
+}
+
 impl MediaSource for Plain {
     fn id(&self) -> &str {
         "plain"
@@ -79,7 +117,11 @@ struct Fixed;
 
 impl Plugins for Fixed {
     fn sources(&self, scheme: &str) -> Vec<Arc<dyn MediaSource>> {
-        if scheme == "http" { vec![Arc::new(Plain)] } else { Vec::new() }
+        match scheme {
+            "http" => vec![Arc::new(Plain)],
+            "expiring" => vec![Arc::new(Expiring)],
+            _ => Vec::new(),
+        }
     }
 
     fn detectors(&self, _: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
@@ -164,9 +206,14 @@ impl Answered {
 }
 
 async fn until(session: &Session, state: State) {
+    when(|| session.state() == state, || format!("{state:?}: {:?} {:?}", session.state(), session.error())).await;
+}
+
+/// Waits until something is so, but not for ever.
+async fn when(so: impl Fn() -> bool, what: impl Fn() -> String) {
     let begun = Instant::now();
-    while session.state() != state {
-        assert!(begun.elapsed() < DEADLINE, "waiting for {state:?}: {:?} {:?}", session.state(), session.error());
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    while !so() {
+        assert!(begun.elapsed() < DEADLINE, "waiting for {}", what());
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -13,6 +13,13 @@ async fn sessions_and_bytes_are_there_again() {
     let session = engine.ready(&origin.url).await;
     assert!(engine.range(&session, "bytes=0-1499999").await.bytes == bytes[..1_500_000]);
     let id = session.id();
+    // What is on its way when the process ends is lost; here nothing is.
+    let stats = format!("/api/v1/sessions/{id}/stats");
+    let begun = std::time::Instant::now();
+    while engine.ask("GET", &stats, &[], "").await.json()["active_workers"] != 0 {
+        assert!(begun.elapsed() < DEADLINE);
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
     engine.proxy.shutdown().await;
     drop((engine, session));
 
