@@ -210,6 +210,8 @@ impl Live {
         if shared.troubles.len() >= MAX_TROUBLES {
             shared.troubles.pop_front();
         }
+        // What had come of an incomplete granule is missing again too.
+        let missing = self.file.geometry().floor(missing.start)..missing.end;
         shared.troubles.push_back((missing, fault));
         drop(shared);
         if changed {
