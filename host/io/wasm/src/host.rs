@@ -210,8 +210,17 @@ async fn watch(shared: Arc<Shared>, poll: Duration) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut changes = shared.changes.lock().await;
-        shared.look(&mut changes, false).await;
+        // A file that makes us panic must not end the watch over all others. The look is awaited, so none is abandoned.
+        let looking = shared.clone();
+        let look = tokio::spawn(async move {
+            let mut changes = looking.changes.lock().await;
+            looking.look(&mut changes, false).await;
+        });
+        if let Err(error) = look.await
+            && error.is_panic()
+        {
+            tracing::error!("a look at the plugins folder failed; this is a fault of the program, please report it");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use plugin::{BoxStream, Failure};
 
 use crate::fault::Fault;
@@ -24,6 +24,15 @@ pub enum Pull {
 }
 
 impl Pull {
+    /// The next piece if it has come already. Only a connection can be asked so: a file or a plugin that is left in the
+    /// middle of an answer would lose it.
+    pub fn next_at_once(&mut self) -> Option<Result<Bytes, Fault>> {
+        match self {
+            Pull::Http { .. } => self.next().now_or_never()?.transpose(),
+            _ => None,
+        }
+    }
+
     /// The next piece; none when everything that was asked for has come. An end before that is a fault.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         match self {

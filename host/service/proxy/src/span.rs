@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache::granule::Hasher;
 use cache::object::SpanId;
-use futures_util::FutureExt;
 
 use crate::fault::Fault;
 use crate::live::Live;
@@ -127,13 +126,13 @@ fn gather(first: Bytes, pull: &mut Pull) -> (Vec<Bytes>, Option<Fault>) {
     let mut length = first.len();
     let mut pieces = vec![first];
     while length < GATHER {
-        match pull.next().now_or_never() {
-            Some(Ok(Some(piece))) => {
+        match pull.next_at_once() {
+            Some(Ok(piece)) => {
                 length += piece.len();
                 pieces.push(piece);
             }
             Some(Err(fault)) => return (pieces, Some(fault)),
-            Some(Ok(None)) | None => break,
+            None => break,
         }
     }
     (pieces, None)

@@ -97,6 +97,44 @@ impl MediaSource for Plain {
     }
 }
 
+/// Computes its bytes, and counts how many it was made to compute.
+#[derive(Default)]
+struct Computing {
+    computed: Arc<std::sync::atomic::AtomicU64>,
+}
+
+const COMPUTED: u64 = 9_000_001;
+
+impl MediaSource for Computing {
+    fn id(&self) -> &str {
+        "computing"
+    }
+
+    fn root(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn open(&self, _: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let segments = vec![Segment { origin: Origin::Computed, length: Some(COMPUTED) }];
+        let raw = RawPlan { segments, ..RawPlan::default() };
+        Box::pin(async move { Ok(Opened::Plan(Plan::check(raw).unwrap())) })
+    }
+
+    fn refresh(&self, open: Open, _: Vec<u8>, _: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        self.open(open)
+    }
+
+    /// Pieces come at once, several in a row; the end of the stream takes a moment, as that of a plugin does.
+    fn read(&self, _: Vec<u8>, _: u32, offset: u64, length: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        self.computed.fetch_add(length, std::sync::atomic::Ordering::Relaxed);
+        let starts = (offset..offset + length).step_by(50_000);
+        let pieces = starts.map(move |at| Ok((at..(at + 50_000).min(offset + length)).map(|i| i as u8).collect()));
+        let end = futures_util::stream::once(tokio::time::sleep(Duration::from_millis(2)));
+        let end = futures_util::StreamExt::filter_map(end, |()| async { None });
+        Box::pin(futures_util::StreamExt::chain(futures_util::stream::iter(pieces), end))
+    }
+}
+
 /// Knows everything as the container `test` whose index is the last 1000 bytes.
 struct Tail;
 
@@ -113,13 +151,17 @@ impl ContainerDetector for Tail {
     }
 }
 
-struct Fixed;
+#[derive(Default)]
+struct Fixed {
+    computed: Arc<std::sync::atomic::AtomicU64>,
+}
 
 impl Plugins for Fixed {
     fn sources(&self, scheme: &str) -> Vec<Arc<dyn MediaSource>> {
         match scheme {
             "http" => vec![Arc::new(Plain)],
             "expiring" => vec![Arc::new(Expiring)],
+            "computing" => vec![Arc::new(Computing { computed: self.computed.clone() })],
             _ => Vec::new(),
         }
     }
@@ -136,6 +178,8 @@ impl Plugins for Fixed {
 /// A proxy over a folder, and its routes.
 struct Engine {
     proxy: Arc<Proxy>,
+    /// Bytes that the source `computing` was asked for.
+    computed: Arc<std::sync::atomic::AtomicU64>,
     routes: Router,
 }
 
@@ -144,11 +188,13 @@ impl Engine {
         let store = Arc::new(Store::open(&dir.join("cache")).unwrap());
         let records = Records::open(&dir.join("sessions"), Bounds { max_bytes: 1 << 20, max_count: 10_000 }).unwrap();
         let client = fetch::Client::new(fetch::Config::default()).unwrap();
-        let proxy = Proxy::start(Config::default(), Arc::new(Fixed), client, store, records);
+        let plugins = Fixed::default();
+        let computed = plugins.computed.clone();
+        let proxy = Proxy::start(Config::default(), Arc::new(plugins), client, store, records);
         let routes = Router::new()
             .nest("/api/v1", proxy::routes::api(proxy.clone()))
             .merge(proxy::routes::stream_routes(proxy.clone()));
-        Engine { proxy, routes }
+        Engine { proxy, computed, routes }
     }
 
     async fn session(&self, url: &str) -> Arc<Session> {

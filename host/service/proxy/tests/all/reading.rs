@@ -3,7 +3,7 @@
 use proxy::State;
 
 use crate::origin::{Behaviour, Origin};
-use crate::{Engine, media, proxy, until};
+use crate::{COMPUTED, Engine, media, proxy, until};
 
 const LENGTH: usize = 3_000_001;
 
@@ -229,4 +229,15 @@ async fn a_deleted_session_ends_its_readers() {
     let rest: Vec<_> = futures_util::StreamExt::collect(body).await;
     assert!(rest.last().unwrap().is_err(), "it ends short");
     assert_eq!(engine.ask("GET", &path, &[], "").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn computed_bytes_are_computed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path());
+    let session = engine.ready("computing:anything").await;
+    let whole = engine.whole(&session).await;
+    assert!(!whole.short && whole.bytes.len() as u64 == COMPUTED);
+    assert!(whole.bytes.iter().zip(0u64..).all(|(byte, i)| *byte == i as u8));
+    assert_eq!(engine.computed.load(std::sync::atomic::Ordering::Relaxed), COMPUTED, "each byte once");
 }
