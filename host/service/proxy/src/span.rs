@@ -26,6 +26,7 @@ const GATHER: usize = 512 << 10;
 /// Fetches `range` and reports to the object, for as long as that exists.
 pub async fn run(live: Weak<Live>, upstream: Arc<Upstream>, span: SpanId, range: Range<u64>) {
     let Some(geometry) = live.upgrade().map(|live| live.file().geometry()) else { return };
+    let _watch = Watch { live: live.clone(), upstream: upstream.clone(), span, range: range.clone() };
     let mut progress = Progress { at: range.start, end: range.end, hasher: Hasher::new(geometry, range.start) };
     let result = fetch(&live, &upstream, span, &mut progress).await;
     let Some(live) = live.upgrade() else { return };
@@ -34,6 +35,23 @@ pub async fn run(live: Weak<Live>, upstream: Arc<Upstream>, span: SpanId, range:
         Err(fault) => {
             tracing::debug!(at = progress.at, code = fault.code, "a span failed: {}", fault.message);
             live.failed(span, &upstream, progress.at..progress.end, fault);
+        }
+    }
+}
+
+/// Reports a span that ends in a panic, so that nobody waits for it. A panic is a fault of ours; the session is told.
+struct Watch {
+    live: Weak<Live>,
+    upstream: Arc<Upstream>,
+    span: SpanId,
+    range: Range<u64>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let (true, Some(live)) = (std::thread::panicking(), self.live.upgrade()) {
+            let fault = Fault::new(plugin::code::INTERNAL, "a fault of the program ended the fetching of this part");
+            live.failed(self.span, &self.upstream, self.range.clone(), fault);
         }
     }
 }

@@ -366,20 +366,23 @@ impl Upstream {
         if found.starts_with(&granted) { Ok(found) } else { Err(refuse("the path leads out of its folder".into())) }
     }
 
-    /// Renews a plan whose addresses are about to stop working. When the plugin cannot, the addresses are used for as
-    /// long as the server takes them.
+    /// Renews a plan whose addresses are about to stop working; who comes while that is under way waits for it. When the
+    /// plugin cannot, the addresses are used for as long as the server takes them.
     pub async fn renew_before_expiry(&self, now_ms: u64, segment: usize) {
-        let epoch = {
+        let soon = |moment: u64| moment.saturating_sub(now_ms) < RENEW_AHEAD_MS;
+        let expires = self.plan().about().expires_at_ms.filter(|moment| soon(*moment));
+        if expires.is_none() {
+            return;
+        }
+        let _one = self.renewing.lock().await;
+        {
             let mut state = self.state();
-            let expires = state.plan.about().expires_at_ms;
-            let soon = expires.is_some_and(|moment| moment.saturating_sub(now_ms) < RENEW_AHEAD_MS);
-            if !soon || state.renewed_for_ms == expires {
+            if state.plan.about().expires_at_ms != expires || state.renewed_for_ms == expires {
                 return;
             }
             state.renewed_for_ms = expires;
-            state.epoch
-        };
-        if let Err(fault) = self.renew(epoch, "expires", None, segment).await {
+        }
+        if let Err(fault) = self.replace_plan("expires", None, segment).await {
             tracing::debug!(code = fault.code, "a link could not be renewed ahead of its expiry: {}", fault.message);
         }
     }
@@ -393,13 +396,15 @@ impl Upstream {
         segment: usize,
     ) -> Result<(), Fault> {
         let _one = self.renewing.lock().await;
-        let old = {
-            let state = self.state();
-            if state.epoch != epoch {
-                return Ok(());
-            }
-            state.plan.clone()
-        };
+        if self.epoch() != epoch {
+            return Ok(());
+        }
+        self.replace_plan(reason, status, segment).await
+    }
+
+    /// Asks the plugin for a new plan of the same bytes. The caller holds `renewing`.
+    async fn replace_plan(&self, reason: &'static str, status: Option<u16>, segment: usize) -> Result<(), Fault> {
+        let old = self.plan();
         let reason = RefreshReason { code: reason, status, segment: Some(segment as u32) };
         let opened = self.source.refresh(self.open.clone(), old.about().state.clone(), reason).await?;
         let Opened::Plan(plan) = opened else {

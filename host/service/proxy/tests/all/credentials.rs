@@ -69,11 +69,10 @@ async fn a_link_that_expires_while_several_spans_run_waits_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_is_renewed_before_it_expires() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), media(20_000_000));
-    let behaviour = Behaviour { bytes: bytes.clone().into(), token: Some("old".into()), ..Behaviour::default() };
-    let origin = Origin::with(behaviour).await;
+    let origin = Origin::of(bytes.clone()).await;
     let engine = Engine::start(dir.path());
     let session = engine.session(&format!("expiring:{}", origin.url)).await;
-    // The first answer came with the old key; every request after it has the new one.
+    // The first request came with the old key; from now on only the new one will do, and a refusal fails the test.
     when(|| origin.requests() > 0, || format!("the first request: {:?}", session.error())).await;
     origin.change(|behaviour| behaviour.token = Some("new".into()));
     until(&session, State::Ready).await;

@@ -100,6 +100,7 @@ impl MediaSource for Plain {
 /// Computes its bytes, and counts how many it was made to compute.
 #[derive(Default)]
 struct Computing {
+    panics: bool,
     computed: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -126,6 +127,7 @@ impl MediaSource for Computing {
 
     /// Pieces come at once, several in a row; the end of the stream takes a moment, as that of a plugin does.
     fn read(&self, _: Vec<u8>, _: u32, offset: u64, length: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        assert!(!self.panics, "as told");
         self.computed.fetch_add(length, std::sync::atomic::Ordering::Relaxed);
         let starts = (offset..offset + length).step_by(50_000);
         let pieces = starts.map(move |at| Ok((at..(at + 50_000).min(offset + length)).map(|i| i as u8).collect()));
@@ -161,7 +163,8 @@ impl Plugins for Fixed {
         match scheme {
             "http" => vec![Arc::new(Plain)],
             "expiring" => vec![Arc::new(Expiring)],
-            "computing" => vec![Arc::new(Computing { computed: self.computed.clone() })],
+            "computing" => vec![Arc::new(Computing { panics: false, computed: self.computed.clone() })],
+            "panicking" => vec![Arc::new(Computing { panics: true, computed: self.computed.clone() })],
             _ => Vec::new(),
         }
     }

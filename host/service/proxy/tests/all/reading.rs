@@ -241,3 +241,12 @@ async fn computed_bytes_are_computed_once() {
     assert!(whole.bytes.iter().zip(0u64..).all(|(byte, i)| *byte == i as u8));
     assert_eq!(engine.computed.load(std::sync::atomic::Ordering::Relaxed), COMPUTED, "each byte once");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_a_span_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path());
+    let session = engine.session("panicking:anything").await;
+    until(&session, State::Failed).await;
+    assert_eq!(session.error().unwrap().code, "internal");
+}
