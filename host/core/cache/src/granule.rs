@@ -159,6 +159,14 @@ impl Hasher {
         }
         Ok(complete)
     }
+
+    /// The last granule of an object whose length was provisional and which ends where this stands; none if it ends at a
+    /// border, or in a granule whose beginning was not seen.
+    pub fn settle(&self) -> Option<Granule> {
+        let (index, start) = (self.geometry.index_at(self.position), self.geometry.floor(self.position));
+        let length = u32::try_from(self.position - start).ok().filter(|length| *length > 0)?;
+        self.crc.map(|crc| Granule { index, length, crc })
+    }
 }
 
 #[cfg(test)]

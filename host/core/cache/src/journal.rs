@@ -13,6 +13,8 @@
 //!  | u32    | u64            | u64            | u32    | bytes  | record |
 //! ```
 //!
+//! A record of type 2 is about `length` granules from the index on; 0 there means one.
+//!
 //! A snapshot is a record of type 3 whose index is the number of granules of the object and whose length and CRC are
 //! those of the body behind it: one bit per granule (lowest bit first), then the CRC of each granule that is there.
 
@@ -33,10 +35,12 @@ const CLOSED: u32 = 4;
 pub enum Record {
     /// The granule is on the medium.
     Present(Granule),
-    /// The granule is not there any more.
+    /// Granules that follow each other are not there any more.
     Evicted {
-        /// Which one.
+        /// The first one.
         index: u64,
+        /// How many, at least one.
+        count: u32,
     },
     /// A body of `length` bytes follows.
     Snapshot {
@@ -55,7 +59,7 @@ pub enum Record {
 pub fn encode(generation: u64, record: &Record) -> [u8; RECORD] {
     let (kind, index, length, crc) = match *record {
         Record::Present(granule) => (PRESENT, granule.index, granule.length, granule.crc),
-        Record::Evicted { index } => (EVICTED, index, 0, 0),
+        Record::Evicted { index, count } => (EVICTED, index, count, 0),
         Record::Snapshot { count, length, crc } => (SNAPSHOT, count, length, crc),
         Record::Closed => (CLOSED, 0, 0, 0),
     };
@@ -80,7 +84,7 @@ pub fn decode(bytes: &[u8; RECORD]) -> Option<(u64, Record)> {
     let (index, length, crc) = (long(12), word(20), word(24));
     let record = match word(0) {
         PRESENT => Record::Present(Granule { index, length, crc }),
-        EVICTED => Record::Evicted { index },
+        EVICTED => Record::Evicted { index, count: length.max(1) },
         SNAPSHOT => Record::Snapshot { count: index, length, crc },
         CLOSED => Record::Closed,
         _ => return None,
@@ -112,8 +116,8 @@ pub fn replay(generation: u64, geometry: Geometry, bytes: &[u8]) -> Replayed {
                 granules.insert(granule.index, granule);
                 closed = false;
             }
-            Some((of, Record::Evicted { index })) if of == generation => {
-                granules.remove(&index);
+            Some((of, Record::Evicted { index, count })) if of == generation => {
+                remove(&mut granules, index, count);
                 closed = false;
             }
             Some((of, Record::Closed)) if of == generation => closed = true,
@@ -123,6 +127,15 @@ pub fn replay(generation: u64, geometry: Geometry, bytes: &[u8]) -> Replayed {
     }
     let valid_length = (bytes.len() - rest.len()) as u64;
     Replayed { granules: granules.into_values().collect(), valid_length, closed }
+}
+
+/// Costs what is there, not what a record that somebody made up says is gone.
+fn remove(granules: &mut BTreeMap<u64, Granule>, index: u64, count: u32) {
+    let end = index.saturating_add(u64::from(count));
+    let gone: Vec<u64> = granules.range(index..end).map(|(index, _)| *index).collect();
+    for index in gone {
+        granules.remove(&index);
+    }
 }
 
 /// A journal that holds these granules and nothing else. Those that do not fit the object are left out.
@@ -188,11 +201,17 @@ mod tests {
         ever.extend(first.iter().map(|granule| (granule.index, granule.crc)));
         let mut bytes = if snapshot { encode_snapshot(GENERATION, geometry(), &first) } else { Vec::new() };
         for step in &steps[half..] {
-            let record = if step.0 { Record::Present(granule(step)) } else { Record::Evicted { index: step.1 } };
+            let gone = || Record::Evicted { index: step.1, count: run(step) };
+            let record = if step.0 { Record::Present(granule(step)) } else { gone() };
             ever.extend(step.0.then_some((step.1, step.2)));
             bytes.extend(encode(GENERATION, &record));
         }
         (bytes, ever)
+    }
+
+    /// How many granules a step evicts.
+    fn run(step: &(bool, u64, u32)) -> u32 {
+        1 + step.2 % 5
     }
 
     fn replayed(bytes: &[u8]) -> Vec<(u64, u32)> {
@@ -209,8 +228,12 @@ mod tests {
             let (bytes, _) = journal(snapshot, &steps);
             let half = if snapshot { steps.len() / 2 } else { 0 };
             let mut model = BTreeMap::new();
-            for (at, (present, index, crc)) in steps.iter().enumerate() {
-                if *present || at < half { model.insert(*index, *crc); } else { model.remove(index); }
+            for (at, step) in steps.iter().enumerate() {
+                if step.0 || at < half {
+                    model.insert(step.1, step.2);
+                } else {
+                    model.retain(|index, _| !(step.1..step.1 + u64::from(run(step))).contains(index));
+                }
             }
             prop_assert_eq!(replayed(&bytes), model.into_iter().collect::<Vec<_>>());
             prop_assert_eq!(replay(GENERATION, geometry(), &bytes).valid_length, bytes.len() as u64);
@@ -254,6 +277,18 @@ mod tests {
             let replayed = replay(GENERATION, geometry(), &bytes);
             assert_eq!((replayed.granules.len(), replayed.valid_length), (1, RECORD as u64), "{record:?}");
         }
+    }
+
+    #[test]
+    fn evicts_runs_and_what_was_written_before_there_were_runs() {
+        let present = |index| encode(GENERATION, &Record::Present(Granule { index, length: 16, crc: index as u32 }));
+        let mut bytes: Vec<u8> = (0..8).flat_map(present).collect();
+        bytes.extend(encode(GENERATION, &Record::Evicted { index: 0, count: 0 }));
+        bytes.extend(encode(GENERATION, &Record::Evicted { index: 2, count: 3 }));
+        bytes.extend(encode(GENERATION, &Record::Evicted { index: 7, count: u32::MAX }));
+        bytes.extend(encode(GENERATION, &Record::Evicted { index: u64::MAX, count: 2 }));
+        assert_eq!(replayed(&bytes), [(1, 1), (5, 5), (6, 6)]);
+        assert_eq!(replay(GENERATION, geometry(), &bytes).valid_length, bytes.len() as u64);
     }
 
     #[test]

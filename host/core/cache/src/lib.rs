@@ -10,10 +10,13 @@
 //! The machine ([`object::Object`]) has one law: after each input, poll its output until it says `Wait`.
 
 pub mod date;
+pub mod evict;
 pub mod granule;
 pub mod journal;
 pub mod meta;
 pub mod object;
+pub mod origin;
+pub mod pace;
 pub mod range;
 pub mod upstream;
 

@@ -1,6 +1,7 @@
 //! The small record that says what an object is.
 //!
-//! Owns: its fields and its bytes: one line of JSON, then one line with the CRC32C of the first.
+//! Owns: its fields, the bound of those that are lists, and its bytes: one line of JSON, then one line with the CRC32C of
+//! the first.
 //! Leaves to others: replacing it atomically.
 //!
 //! Invariant: what decodes was encoded by us in full; a torn or edited record is an error, never half a record.
@@ -35,8 +36,11 @@ pub struct Meta {
     pub key: String,
     /// Which version of the object the files belong to.
     pub generation: u64,
-    /// Length in bytes.
+    /// Length in bytes; an upper bound as long as the object is `open_ended`.
     pub total: u64,
+    /// Whether the length is not known yet. Such an object ends with the process that writes it.
+    #[serde(default)]
+    pub open_ended: bool,
     /// What the upstream said of this version.
     pub validators: Validators,
     /// Media type.
@@ -47,6 +51,12 @@ pub struct Meta {
     pub granule_size: u32,
     /// What is known of the container; opaque here.
     pub layout: Option<serde_json::Value>,
+    /// Granules that were fetched ahead and that nobody has read yet, as half-open runs of indexes; see [`runs`].
+    #[serde(default)]
+    pub unread: Vec<(u64, u64)>,
+    /// Granules that are the last to go, as half-open runs of indexes; see [`runs`].
+    #[serde(default)]
+    pub protected: Vec<(u64, u64)>,
     /// Wall clock of the first byte, milliseconds since 1970.
     pub created_ms: u64,
     /// Wall clock of the last use, milliseconds since 1970.
@@ -86,11 +96,14 @@ impl Meta {
             key: key.into(),
             generation: 0,
             total,
+            open_ended: false,
             validators: Validators::default(),
             content_type: None,
             name: None,
             granule_size: Geometry::of(total).granule(),
             layout: None,
+            unread: Vec::new(),
+            protected: Vec::new(),
             created_ms: now_ms,
             accessed_ms: now_ms,
         }
@@ -100,6 +113,13 @@ impl Meta {
     pub fn geometry(&self) -> Result<Geometry, Error> {
         Geometry::with_granule(self.total, self.granule_size)
             .ok_or(Error::Shape { total: self.total, granule_size: self.granule_size })
+    }
+
+    /// Brings the lists of runs into order and within [`runs::MAX`]. What is unread and does not fit counts as read; what
+    /// is protected and does not fit is protected together with what lies between.
+    pub fn bound_runs(&mut self) {
+        self.unread = runs::longest(self.unread.drain(..));
+        self.protected = runs::covering(self.protected.drain(..));
     }
 
     /// The bytes of the record.
@@ -116,7 +136,8 @@ impl Meta {
             return Err(Error::TooLong(bytes.len()));
         }
         let body = checked_body(bytes).ok_or(Error::Torn)?;
-        let meta: Self = serde_json::from_slice(body)?;
+        let mut meta: Self = serde_json::from_slice(body)?;
+        meta.bound_runs();
         if meta.format != FORMAT {
             return Err(Error::Format(meta.format));
         }
@@ -132,15 +153,63 @@ fn checked_body(bytes: &[u8]) -> Option<&[u8]> {
     (trailer == format!("\n{:08x}\n", crc32c::crc32c(body)).as_bytes()).then_some(body)
 }
 
+/// Sets of granules as half-open runs of indexes, in order and with gaps between them.
+pub mod runs {
+    /// Most runs of one list in a record.
+    pub const MAX: usize = 256;
+
+    /// These runs in order; those that touch or overlap become one, and empty ones are left out.
+    pub fn merged(runs: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let mut sorted: Vec<(u64, u64)> = runs.into_iter().filter(|(start, end)| start < end).collect();
+        sorted.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
+        for (start, end) in sorted {
+            match merged.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => merged.push((start, end)),
+            }
+        }
+        merged
+    }
+
+    /// At most [`MAX`] runs that name nothing which these do not: the longest ones.
+    pub fn longest(runs: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let mut merged = merged(runs);
+        if merged.len() > MAX {
+            merged.sort_unstable_by_key(|&(start, end)| (std::cmp::Reverse(end - start), start));
+            merged.truncate(MAX);
+            merged.sort_unstable();
+        }
+        merged
+    }
+
+    /// At most [`MAX`] runs that name all which these do: the shortest gaps are filled.
+    pub fn covering(runs: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
+        let merged = merged(runs);
+        if merged.len() <= MAX {
+            return merged;
+        }
+        // The gap before each run but the first, and where that run begins.
+        let mut gaps: Vec<(u64, u64)> = merged.windows(2).map(|pair| (pair[1].0 - pair[0].1, pair[0].1)).collect();
+        gaps.sort_unstable();
+        gaps.truncate(merged.len() - MAX);
+        let filled = gaps.into_iter().map(|(length, start)| (start, start + length));
+        self::merged(merged.iter().copied().chain(filled))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn sample() -> Meta {
         let mut meta = Meta::new("https://films.example/a b", 5 << 30, 1_700_000_000_123);
         meta.generation = 7;
         meta.validators.etag = Some("\"e\"".into());
         meta.layout = Some(serde_json::json!({"tracks": [1, 2]}));
+        meta.unread = vec![(3, 9), (11, 12)];
+        meta.protected = vec![(0, 2)];
         meta
     }
 
@@ -169,5 +238,48 @@ mod tests {
         assert!(matches!(Meta::decode(&other.encode().unwrap()), Err(Error::Format(2))));
         let odd = Meta { granule_size: 3, ..sample() };
         assert!(matches!(Meta::decode(&odd.encode().unwrap()), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn reads_records_of_before_there_were_runs() {
+        let mut fields = serde_json::to_value(sample()).unwrap();
+        for name in ["open_ended", "unread", "protected"] {
+            fields.as_object_mut().unwrap().remove(name).unwrap();
+        }
+        let body = fields.to_string();
+        let meta = Meta::decode(format!("{body}\n{:08x}\n", crc32c::crc32c(body.as_bytes())).as_bytes()).unwrap();
+        assert_eq!(meta, Meta { unread: Vec::new(), protected: Vec::new(), ..sample() });
+    }
+
+    #[test]
+    fn lists_without_end_are_cut_when_they_are_read() {
+        let many: Vec<(u64, u64)> = (0..1000).map(|at| (at * 10, at * 10 + 1)).collect();
+        let meta = Meta { unread: many.clone(), protected: many, ..sample() };
+        let meta = Meta::decode(&meta.encode().unwrap()).unwrap();
+        assert_eq!((meta.unread.len(), meta.protected.len()), (runs::MAX, runs::MAX));
+        assert_eq!((meta.protected[0].0, meta.protected[runs::MAX - 1].1), (0, 9991));
+    }
+
+    fn names(runs: &[(u64, u64)], index: u64) -> bool {
+        runs.iter().any(|&(start, end)| (start..end).contains(&index))
+    }
+
+    proptest! {
+        #[test]
+        fn runs_stay_within_their_bound(given in prop::collection::vec((0u64..4000, 0u64..4), 0..900)) {
+            let given: Vec<(u64, u64)> = given.into_iter().map(|(start, length)| (start, start + length)).collect();
+            let [merged, longest, covering] =
+                [runs::merged(given.clone()), runs::longest(given.clone()), runs::covering(given.clone())];
+            for list in [&merged, &longest, &covering] {
+                prop_assert!(list.iter().all(|(start, end)| start < end));
+                prop_assert!(list.windows(2).all(|pair| pair[0].1 < pair[1].0));
+            }
+            prop_assert!(longest.len() == merged.len().min(runs::MAX) && covering.len() == longest.len());
+            prop_assert!(longest.iter().all(|run| merged.contains(run)));
+            for index in 0..4004 {
+                prop_assert_eq!(names(&merged, index), names(&given, index));
+                prop_assert!(names(&covering, index) || !names(&merged, index));
+            }
+        }
     }
 }

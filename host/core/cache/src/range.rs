@@ -289,10 +289,11 @@ impl Multipart {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// The exact length of the whole body in bytes.
+    /// The exact length of the whole body in bytes, or the largest number if it does not fit: no object that is kept is
+    /// that long.
     pub fn content_length(&self) -> u64 {
-        let parts = self.parts.iter().map(|(head, part)| head.len() as u64 + (part.end - part.start));
-        parts.sum::<u64>() + self.closing.len() as u64
+        let parts = self.parts.iter().map(|(head, part)| (part.end - part.start).saturating_add(head.len() as u64));
+        parts.fold(self.closing.len() as u64, u64::saturating_add)
     }
 
     /// Each part in order: the bytes that come before it, and which bytes it is.
@@ -306,5 +307,7 @@ impl Multipart {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -61,7 +61,13 @@ pub struct Pinned {
     pub etag: Option<String>,
     /// Its `Last-Modified`, compared when entity-tags cannot be.
     pub last_modified: Option<String>,
+    /// Further entity-tags that were seen on the same bytes, as the edges of some origins give them; at most
+    /// [`MAX_ALIASES`].
+    pub aliases: Vec<String>,
 }
+
+/// Entity-tags that one version of an object may have besides the first.
+pub const MAX_ALIASES: usize = 8;
 
 /// An answer whose body may be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,7 +342,7 @@ fn check_version(head: &Head, total: Option<u64>, pinned: Option<&Pinned>) -> Re
     }
     let tags = pinned.etag.as_deref().filter(|tag| is_strong(tag)).zip(head.etag.filter(|tag| is_strong(tag)));
     if let Some((known, got)) = tags {
-        return match known == got {
+        return match known == got || pinned.aliases.iter().any(|alias| alias == got) {
             true => Ok(()),
             false => Err(Rejection::EtagChanged { pinned: known.to_owned(), got: got.to_owned() }),
         };

@@ -9,18 +9,24 @@
 //!
 //! After each [`Object::handle_input`] call [`Object::poll_output`] until it says [`Output::Wait`].
 
+mod leave;
 mod presence;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::granule::{Geometry, Granule};
+use leave::Leaving;
 use presence::Presence;
 use reader::{Reader, Trails};
+
+pub use leave::{LeaseId, Standing};
+pub use wish::{Urgency, Wish};
 
 /// Failed parts that are remembered at once. The oldest is forgotten first, which only means that it is tried again.
 const MAX_FAILURES: usize = 64;
@@ -40,12 +46,14 @@ pub struct Limits {
     pub max_spans: usize,
     /// Shortest span that is worth a request, unless less than that is missing.
     pub span_min: u64,
-    /// Longest span.
+    /// Longest span; [`Input::SpanLength`] may ask for shorter ones.
     pub span_max: u64,
     /// Read-ahead of a new reader.
     pub ahead_min: u64,
     /// Read-ahead of a reader that has gone on for long.
     pub ahead_max: u64,
+    /// The same in seconds of the media, once its rate is known. The smaller of the two counts.
+    pub ahead_time: Duration,
     /// Readers of a bounded range get nothing behind it until they have read this much in sequence.
     pub short: u64,
     /// A reader this far ahead of what has arrived of a span does not wait for the rest of it: the span is cut there.
@@ -65,9 +73,10 @@ impl Default for Limits {
         Self {
             max_spans: 6,
             span_min: 256 << 10,
-            span_max: 8 << 20,
+            span_max: 16 << 20,
             ahead_min: 1 << 20,
             ahead_max: 64 << 20,
+            ahead_time: Duration::from_secs(120),
             short: 1 << 20,
             skip: 2 << 20,
             grace: Duration::from_millis(300),
@@ -137,10 +146,35 @@ pub enum Input {
     },
     /// All failures are forgotten: the address was renewed.
     Retry,
-    /// A granule turned out to be damaged or was removed.
+    /// A granule turned out to be damaged.
     Lost {
         /// Its index.
         granule: u64,
+    },
+    /// The room of granules that [`Object::evict`] took has been given back: they may be fetched again.
+    Evicted {
+        /// Runs of granule indices, as `evict` answered them.
+        granules: Vec<Range<u64>>,
+    },
+    /// How fast the media plays.
+    Rate {
+        /// Bytes per second; `None` if it is not known.
+        bytes_per_second: Option<u64>,
+    },
+    /// How long spans should be for the upstream that serves now.
+    SpanLength {
+        /// Bytes; brought within the limits.
+        bytes: u64,
+    },
+    /// How much may lie ahead of a reader at most, for want of room; no more than the limits say in any case.
+    AheadAtMost {
+        /// Bytes; `None` for as much as the limits allow.
+        bytes: Option<u64>,
+    },
+    /// The length was provisional, and this is what it is. Ignored if it is more. What lies beyond is gone.
+    Settled {
+        /// Bytes.
+        total: u64,
     },
     /// Time went by.
     Tick,
@@ -201,11 +235,22 @@ pub struct Bucket {
 
 /// The machine. See the head of this module.
 pub struct Object {
+    /// As they were given.
+    given: Limits,
+    /// As they are now, with what was learned of the media, the upstream and the room.
     limits: Limits,
+    rate: Option<u64>,
+    span_length: Option<u64>,
+    ahead_at_most: Option<u64>,
+    /// Whether to begin nothing for now.
+    held_back: bool,
     geometry: Geometry,
     now: Option<Instant>,
     present: Presence,
     durable: Presence,
+    /// Handed to somebody since they came.
+    handed: Presence,
+    leaving: Leaving,
     /// By where they begin.
     spans: BTreeMap<u64, Span>,
     cancels: VecDeque<SpanId>,
@@ -226,11 +271,18 @@ impl Object {
     /// The same for an object that was cut before.
     pub fn with_geometry(limits: Limits, geometry: Geometry, present: impl IntoIterator<Item = Granule>) -> Self {
         let mut object = Self {
-            limits: sane(limits, geometry),
+            limits: sane(limits.clone(), geometry),
+            given: limits,
+            rate: None,
+            span_length: None,
+            ahead_at_most: None,
+            held_back: false,
             geometry,
             now: None,
             present: Presence::new(geometry),
             durable: Presence::new(geometry),
+            handed: Presence::new(geometry),
+            leaving: Leaving::default(),
             spans: BTreeMap::new(),
             cancels: VecDeque::new(),
             readers: BTreeMap::new(),
@@ -242,6 +294,7 @@ impl Object {
         for granule in present.into_iter().filter(|granule| geometry.admits(granule)) {
             object.present.set(granule.index, true);
             object.durable.set(granule.index, true);
+            object.handed.set(granule.index, true);
         }
         object
     }
@@ -272,10 +325,21 @@ impl Object {
             Input::Finished { span } => drop(self.end(span)),
             Input::Failed { span, retry_at } => self.fail(span, retry_at),
             Input::Retry => self.failures.clear(),
-            Input::Lost { granule } => {
-                self.present.set(granule, false);
-                self.durable.set(granule, false);
+            Input::Lost { granule } => self.lose(granule),
+            Input::Evicted { granules } => self.leaving.gone(&granules),
+            Input::Rate { bytes_per_second } => {
+                self.rate = bytes_per_second.filter(|rate| *rate > 0);
+                self.adapt();
             }
+            Input::SpanLength { bytes } => {
+                self.span_length = Some(bytes);
+                self.adapt();
+            }
+            Input::AheadAtMost { bytes } => {
+                self.ahead_at_most = bytes;
+                self.adapt();
+            }
+            Input::Settled { total } => self.settle(total),
             Input::Tick => {}
         }
         let now = self.now.unwrap_or(now);
@@ -288,10 +352,21 @@ impl Object {
         if let Some(span) = self.cancels.pop_front() {
             return Output::Cancel { span };
         }
-        match self.next_fetch() {
-            Some(range) => Output::Fetch { span: self.begin(range.clone()), range },
+        match if self.held_back { None } else { self.wish() } {
+            Some(wish) => {
+                if let Some(reader) = wish.reader {
+                    self.serve(reader);
+                }
+                Output::Fetch { span: self.begin(wish.range.clone()), range: wish.range }
+            }
             None => Output::Wait { until: self.next_deadline() },
         }
+    }
+
+    /// Whether to begin nothing, since the upstream has no room for what [`Object::wish`] names. Stays so until it is
+    /// said otherwise.
+    pub fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
     }
 
     /// When time alone changes something.
@@ -359,6 +434,20 @@ impl Object {
         self.spans.values()
     }
 
+    /// The first byte that a reader waits for.
+    pub fn waiting_at(&self) -> Option<u64> {
+        let waits = |reader: &&Reader| reader.is_reading() && self.readable(reader.position) == reader.position;
+        self.readers.values().filter(waits).map(|reader| reader.position).min()
+    }
+
+    /// Whether a reader waits for bytes of a span.
+    pub fn is_awaited(&self, span: SpanId) -> bool {
+        let Some(span) = self.spans.values().find(|known| known.id == span) else { return false };
+        let missing = span.arrived..span.range.end;
+        let waits = |at: u64| missing.contains(&at) && self.readable(at) == at;
+        self.readers.values().any(|reader| reader.is_reading() && waits(reader.position))
+    }
+
     /// How many bytes a reader could read without waiting; 0 if it is not known.
     pub fn ahead(&self, reader: ReaderId) -> u64 {
         self.readers.get(&reader).map_or(0, |reader| self.readable(reader.position) - reader.position)
@@ -417,6 +506,64 @@ impl Object {
                 false => self.present.set(granule.index, true),
             }
         }
+    }
+
+    fn lose(&mut self, granule: u64) {
+        for map in [&mut self.present, &mut self.durable, &mut self.handed] {
+            map.set(granule, false);
+        }
+    }
+
+    /// Brings the limits in line with what is known now.
+    fn adapt(&mut self) {
+        let by_time = |rate: u64| {
+            let bytes = u128::from(rate) * self.given.ahead_time.as_millis() / 1000;
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        let ahead = [self.rate.map(by_time), self.ahead_at_most].into_iter().flatten().min().unwrap_or(u64::MAX);
+        let limits = Limits {
+            ahead_max: self.given.ahead_max.min(ahead),
+            span_max: self.given.span_max.min(self.span_length.unwrap_or(u64::MAX)),
+            ..self.given.clone()
+        };
+        self.limits = sane(limits, self.geometry);
+        for reader in self.readers.values_mut() {
+            reader.narrow(&self.limits);
+        }
+    }
+
+    fn settle(&mut self, total: u64) {
+        let Some(geometry) = Geometry::with_granule(total, self.geometry.granule()) else { return };
+        if total > self.geometry.total() {
+            return;
+        }
+        self.geometry = geometry;
+        for map in [&mut self.present, &mut self.durable, &mut self.handed] {
+            map.shorten(geometry);
+        }
+        let cut = |range: &mut Range<u64>| *range = range.start.min(total)..range.end.min(total);
+        self.readers.values_mut().for_each(|reader| reader.shorten(total));
+        self.warm.iter_mut().for_each(cut);
+        self.failures.iter_mut().for_each(|failure| cut(&mut failure.range));
+        self.warm.retain(|range| !range.is_empty());
+        self.failures.retain(|failure| !failure.range.is_empty());
+        for span in self.spans.values_mut() {
+            span.range.end = span.range.end.min(total);
+            span.arrived = span.arrived.min(total);
+        }
+        let beyond: Vec<SpanId> = self
+            .spans
+            .values()
+            .filter(|span| span.range.is_empty() || span.range.start >= total)
+            .map(|span| span.id)
+            .collect();
+        for id in beyond {
+            if self.end(id).is_some() {
+                self.cancels.push_back(id);
+            }
+        }
+        self.given = Limits { span_min: self.given.span_min.min(total), ..self.given.clone() };
+        self.adapt();
     }
 
     fn begin(&mut self, range: Range<u64>) -> SpanId {
@@ -486,93 +633,6 @@ impl Object {
             || self.readers.values().any(by_reader)
             || self.warm.iter().any(touches)
             || (self.limits.fill && !self.readers.is_empty())
-    }
-
-    /// The next range to fetch: readers that wait, then warm ranges, then read-ahead, then the rest.
-    fn next_fetch(&mut self) -> Option<Range<u64>> {
-        let free = self.limits.max_spans.saturating_sub(self.spans.len());
-        if free == 0 {
-            return None;
-        }
-        if let Some(range) = self.for_waiting() {
-            return Some(range);
-        }
-        if free == 1 && self.limits.max_spans > 1 {
-            return None;
-        }
-        self.for_warmth().or_else(|| self.for_later()).or_else(|| self.for_the_rest())
-    }
-
-    /// For the reader that waits and was served least recently.
-    fn for_waiting(&mut self) -> Option<Range<u64>> {
-        let waits = |reader: &Reader| {
-            let gap = self.gap_of(reader)?;
-            (gap.start <= reader.position).then_some((reader.served, gap))
-        };
-        let waiting = self.readers.iter().filter_map(|(id, reader)| Some((waits(reader)?, *id)));
-        let ((_, gap), id) = waiting.min_by_key(|((served, _), id)| (*served, *id))?;
-        self.serve(id);
-        Some(gap)
-    }
-
-    /// For the oldest warm range that lacks something.
-    fn for_warmth(&self) -> Option<Range<u64>> {
-        self.warm.iter().find_map(|range| self.gap(range, self.limits.span_max))
-    }
-
-    /// For the reader that has the least ahead. A span is only begun when it fits into the window as a whole, so that a
-    /// window that moves on by a frame does not cause a request of a frame.
-    fn for_later(&mut self) -> Option<Range<u64>> {
-        let total = self.geometry.total();
-        let lacks = |reader: &Reader| {
-            let gap = self.gap_of(reader)?;
-            let fits = gap.end <= self.geometry.ceil(reader.wanted(total, &self.limits).end);
-            fits.then_some((gap.start.saturating_sub(reader.position), gap))
-        };
-        let lacking = self.readers.iter().filter_map(|(id, reader)| Some((lacks(reader)?, *id)));
-        let ((_, gap), id) = lacking.min_by_key(|((ahead, _), id)| (*ahead, *id))?;
-        self.serve(id);
-        Some(gap)
-    }
-
-    fn for_the_rest(&self) -> Option<Range<u64>> {
-        let wanted = self.limits.fill && !self.readers.is_empty();
-        wanted.then(|| self.gap(&(0..self.geometry.total()), self.limits.span_max)).flatten()
-    }
-
-    /// What to fetch next for a reader, be it inside of its window or not.
-    fn gap_of(&self, reader: &Reader) -> Option<Range<u64>> {
-        let reach = reader.position..reader.limit(self.geometry.total(), &self.limits);
-        if reader.is_reading() { self.gap(&reach, reader.span(&self.limits)) } else { None }
-    }
-
-    /// The first whole granules of a range that are neither present nor on their way, at most `longest` bytes; nothing
-    /// if they failed. It does not leap over what failed: an upstream in trouble is not asked for the rest as well.
-    fn gap(&self, range: &Range<u64>, longest: u64) -> Option<Range<u64>> {
-        let mut at = self.present.run_end(range.start);
-        // Each turn passes a span, of which there are few.
-        while let Some(span) = self.span_at(at) {
-            at = self.present.run_end(span.range.end);
-        }
-        let start = self.geometry.floor(at);
-        if at >= range.end || self.failed(start).is_some() {
-            return None;
-        }
-        let next_span = self.spans.range(start..).next().map(|(start, _)| *start);
-        let next_failure = self.failures.iter().map(|failure| failure.range.start).filter(|at| *at > start).min();
-        let borders = [next_span, next_failure].into_iter().flatten().chain([
-            self.present.next_present(start),
-            self.geometry.ceil(range.end),
-            start.saturating_add(self.geometry.floor(longest)),
-        ]);
-        Some(start..borders.fold(self.geometry.total(), u64::min))
-    }
-
-    fn serve(&mut self, id: ReaderId) {
-        if let Some(reader) = self.readers.get_mut(&id) {
-            // The span that is about to begin has this number; 0 means never.
-            reader.served = self.next_span + 1;
-        }
     }
 
     fn span_at(&self, offset: u64) -> Option<&Span> {

@@ -75,6 +75,29 @@ impl Presence {
         overlap(first) + between * u64::from(self.geometry.granule()) + overlap(last)
     }
 
+    /// Runs of granules that are there.
+    pub(super) fn runs(&self) -> Vec<Range<u64>> {
+        let (mut runs, mut at) = (Vec::new(), 0);
+        while let Some(start) = self.bits[at..].first_one().map(|steps| at + steps) {
+            let end = self.bits[start..].first_zero().map_or(self.bits.len(), |steps| start + steps);
+            runs.push(start as u64..end as u64);
+            at = end;
+        }
+        runs
+    }
+
+    /// The same granules of a shorter object. Its last one has to be set anew if it was longer before.
+    pub(super) fn shorten(&mut self, geometry: Geometry) {
+        let count = geometry.count();
+        if count > 0 && self.geometry.length_of(count - 1) != geometry.length_of(count - 1) {
+            self.set(count - 1, false);
+        }
+        self.bits.truncate(count as usize);
+        self.geometry = geometry;
+        self.bytes =
+            self.runs().iter().map(|run| geometry.range_of(run.end - 1).end - geometry.range_of(run.start).start).sum();
+    }
+
     /// The granule of `offset` and the bits from there on, which are not empty.
     fn tail(&self, offset: u64) -> Option<(u64, &bitvec::slice::BitSlice)> {
         if offset >= self.geometry.total() {

@@ -43,6 +43,18 @@ impl Reader {
         }
     }
 
+    /// Takes note that there is less room ahead than there was.
+    pub(super) fn narrow(&mut self, limits: &Limits) {
+        self.window = self.window.clamp(limits.ahead_min, limits.ahead_max);
+    }
+
+    /// Takes note that the object ends earlier than was thought.
+    pub(super) fn shorten(&mut self, total: u64) {
+        self.range.end = self.range.end.min(total);
+        self.range.start = self.range.start.min(self.range.end);
+        self.position = self.position.min(total);
+    }
+
     /// Whether it still wants bytes.
     pub(super) fn is_reading(&self) -> bool {
         self.position < self.range.end
@@ -98,6 +110,6 @@ impl Trails {
     pub(super) fn follow(&mut self, reader: &mut Reader, limits: &Limits) {
         let near = |trail: &Trail| trail.position.abs_diff(reader.position) <= limits.span_min;
         let Some(trail) = self.0.iter().rposition(near).and_then(|at| self.0.remove(at)) else { return };
-        (reader.window, reader.run) = (trail.window, trail.run);
+        (reader.window, reader.run) = (trail.window.clamp(limits.ahead_min, limits.ahead_max), trail.run);
     }
 }

@@ -27,6 +27,9 @@ struct World {
     /// How often each byte was asked for.
     asked: Vec<u32>,
     log: Vec<String>,
+    leases: Vec<(LeaseId, Range<u64>)>,
+    /// Evicted, and their room not given back yet.
+    leaving: Vec<Range<u64>>,
 }
 
 impl World {
@@ -38,6 +41,8 @@ impl World {
             running: BTreeMap::new(),
             asked: vec![0; total as usize],
             log: Vec::new(),
+            leases: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -61,6 +66,11 @@ impl World {
                         assert!(range.end <= other.start || other.end <= range.start, "{range:?} over {other:?}");
                     }
                     assert_eq!(self.object.present.bytes_in(range.clone()), 0, "{range:?} is present");
+                    for run in &self.leaving {
+                        let bytes = self.object.geometry.range_of(run.start).start
+                            ..self.object.geometry.range_of(run.end - 1).end;
+                        assert!(range.end <= bytes.start || bytes.end <= range.start, "{range:?} is just leaving");
+                    }
                     range.clone().for_each(|byte| self.asked[byte as usize] += 1);
                     self.log.push(format!("fetch {}", words(&range)));
                     self.running.insert(span, (range.clone(), range.start));
@@ -360,6 +370,15 @@ enum Step {
     Lose(u64),
     Retry,
     Wait(u64),
+    /// Takes a lease of so many bytes at a place, and gives back the oldest one.
+    Hold(u64, u64),
+    Release,
+    /// Evicts a run of granules and gives their room back at once, or with the next one.
+    Evict(u64, u64, bool),
+    Rate(Option<u64>),
+    SpanLength(u64),
+    AheadAtMost(Option<u64>),
+    HoldBack(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -378,6 +397,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..80).prop_map(Step::Lose),
         1 => Just(Step::Retry),
         3 => (0u64..400).prop_map(Step::Wait),
+        2 => (offset.clone(), 1u64..100).prop_map(|(at, length)| Step::Hold(at, length)),
+        1 => Just(Step::Release),
+        2 => (0u64..80, 1u64..40, any::<bool>()).prop_map(|(at, count, at_once)| Step::Evict(at, count, at_once)),
+        1 => prop::option::of(1u64..1000).prop_map(Step::Rate),
+        1 => (0u64..300).prop_map(Step::SpanLength),
+        1 => prop::option::of(0u64..300).prop_map(Step::AheadAtMost),
+        1 => any::<bool>().prop_map(Step::HoldBack),
     ]
 }
 
@@ -405,6 +431,49 @@ fn perform(world: &mut World, step: &Step) {
             world.now += Duration::from_millis(ms);
             world.send(Input::Tick);
         }
+        Step::Hold(at, length) => {
+            let end = at + length;
+            let readable = world.object.readable(at) >= end;
+            let lease = world.object.hold(at..end);
+            assert_eq!(lease.is_some(), readable);
+            world.leases.extend(lease.map(|lease| (lease, at..end)));
+        }
+        Step::Release => {
+            if !world.leases.is_empty() {
+                let (lease, _) = world.leases.remove(0);
+                world.object.release(lease);
+            }
+        }
+        Step::Evict(at, count, at_once) => evict(world, at..at + count, at_once),
+        Step::Rate(bytes_per_second) => world.send(Input::Rate { bytes_per_second }),
+        Step::SpanLength(bytes) => world.send(Input::SpanLength { bytes }),
+        Step::AheadAtMost(bytes) => world.send(Input::AheadAtMost { bytes }),
+        Step::HoldBack(held_back) => {
+            world.object.hold_back(held_back);
+            world.send(Input::Tick);
+        }
+    }
+}
+
+/// Evicts as the service does, and sees that what is leased, on its way or about to be read stays.
+fn evict(world: &mut World, granules: Range<u64>, at_once: bool) {
+    let standing = world.object.standing();
+    let taken = world.object.evict(std::slice::from_ref(&granules));
+    for index in taken.iter().cloned().flatten() {
+        assert!(granules.contains(&index) && standing.present.iter().any(|run| run.contains(&index)));
+        assert!(!standing.held.iter().any(|run| run.contains(&index)), "{index} is held");
+        let bytes = world.object.geometry.range_of(index);
+        let overlaps = |range: &Range<u64>| range.start < bytes.end && bytes.start < range.end;
+        assert!(!world.leases.iter().any(|(_, range)| overlaps(range)), "{index} is leased");
+        assert!(!world.running.values().any(|(range, _)| overlaps(range)), "{index} is on its way");
+        // It may be fetched once more.
+        bytes.for_each(|byte| world.asked[byte as usize] = 0);
+    }
+    let before = std::mem::replace(&mut world.leaving, taken);
+    world.send(Input::Evicted { granules: before });
+    if at_once {
+        let granules = std::mem::take(&mut world.leaving);
+        world.send(Input::Evicted { granules });
     }
 }
 
@@ -428,6 +497,9 @@ proptest! {
             prop_assert_eq!(world.object.present.bytes(), world.object.present.count_bytes());
         }
         world.send(Input::Retry);
+        world.object.hold_back(false);
+        let granules = std::mem::take(&mut world.leaving);
+        world.send(Input::Evicted { granules });
         for _ in 0..300 {
             world.now += Duration::from_secs(1);
             world.send(Input::Tick);
@@ -628,4 +700,74 @@ fn two_places_of_one_file_are_read_side_by_side() {
     }
     assert!(starved <= 4 * ROUND_TRIP_STEPS + 10, "{starved}");
     assert!(read[1] > 19_000_000);
+}
+
+#[test]
+fn what_is_leased_stays_until_it_is_released() {
+    let mut world = World::new(limits(), 10 * GRANULE);
+    world.send(Input::Warm { range: 0..10 * GRANULE });
+    world.deliver_all();
+    let lease = world.object.hold(3 * GRANULE + 2..4 * GRANULE).unwrap();
+    assert_eq!(world.object.evict(&[2..4, 4..6]), [2..3, 4..6]);
+    assert_eq!(world.object.standing().present, [0..2, 3..4, 6..10]);
+    assert_eq!(world.object.standing().unread, [0..2, 6..10], "granule 3 was handed out");
+    assert!(world.object.hold(2 * GRANULE..3 * GRANULE).is_none(), "it is gone");
+    world.object.release(lease);
+    assert_eq!(world.object.evict(&[0..5, 5..10]), [0..2, 3..4, 6..10]);
+    assert_eq!(world.object.present_bytes(), 0);
+    world.take_log();
+    // Nothing that is leaving is fetched.
+    world.send(open(2, 2, 3));
+    assert!(world.running.is_empty());
+    world.send(Input::Evicted { granules: vec![2..3, 4..6] });
+    assert_eq!(world.take_log(), "fetch 2-3");
+}
+
+#[test]
+fn a_provisional_length_is_settled_once_it_is_known() {
+    let total = 100 * GRANULE;
+    let all = Limits { max_spans: 1, span_min: total, span_max: total, ahead_min: total, ahead_max: total, ..limits() };
+    let mut world = World::new(all, total);
+    world.send(open(1, 0, 100));
+    let span = *world.running.keys().next().unwrap();
+    world.deliver(span, 5 * GRANULE + 7);
+    let end = 5 * GRANULE + 7;
+    world.send(Input::Settled { total: end });
+    world.send(Input::Stored { granules: vec![Granule { index: 5, length: 7, crc: 0 }] });
+    world.finish(span);
+    assert!(world.object.is_complete());
+    assert_eq!((world.object.present_bytes(), world.object.readable(3)), (end, end));
+    assert_eq!(world.object.readers[&ReaderId(1)].wanted(end, &world.object.limits), 0..end);
+    world.send(Input::Settled { total });
+    assert_eq!(world.object.geometry().total(), end, "it never grows");
+}
+
+#[test]
+fn read_ahead_is_measured_in_time_of_the_media() {
+    let mut limits = limits();
+    limits.ahead_time = Duration::from_secs(2);
+    let mut world = World::new(limits.clone(), 1000 * GRANULE);
+    world.send(Input::Rate { bytes_per_second: Some(6 * GRANULE) });
+    assert_eq!(world.object.limits.ahead_max, 12 * GRANULE);
+    world.send(Input::AheadAtMost { bytes: Some(5 * GRANULE) });
+    assert_eq!(world.object.limits.ahead_max, 5 * GRANULE);
+    world.send(Input::AheadAtMost { bytes: None });
+    world.send(Input::Rate { bytes_per_second: Some(1 << 40) });
+    assert_eq!(world.object.limits.ahead_max, limits.ahead_max);
+    world.send(Input::SpanLength { bytes: 3 * GRANULE + 5 });
+    assert_eq!(world.object.limits.span_max, 3 * GRANULE);
+}
+
+#[test]
+fn wishes_are_ordered_by_how_soon_they_are_needed() {
+    let mut world = World::new(limits(), 200 * GRANULE);
+    world.object.hold_back(true);
+    world.send(Input::Warm { range: 0..GRANULE });
+    assert_eq!(world.object.wish().unwrap().urgency, Urgency::Warm);
+    world.send(open(1, 50, 200));
+    let wish = world.object.wish().unwrap();
+    assert_eq!((wish.urgency, words(&wish.range)), (Urgency::Waiting, "50-52".to_owned()));
+    assert!(world.running.is_empty(), "held back");
+    assert!(Urgency::Waiting < Urgency::Warm && Urgency::Warm < Urgency::Ahead(Duration::ZERO));
+    assert!(Urgency::Ahead(Duration::from_secs(1)) < Urgency::Ahead(Duration::from_secs(2)));
 }

@@ -1,3 +1,5 @@
+mod fuzz;
+
 use super::*;
 
 const DATE: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
@@ -12,7 +14,7 @@ fn asked(range: Range<u64>) -> Asked {
 }
 
 fn pinned() -> Pinned {
-    Pinned { total: Some(1000), etag: Some("\"e\"".into()), last_modified: Some(DATE.into()) }
+    Pinned { total: Some(1000), etag: Some("\"e\"".into()), last_modified: Some(DATE.into()), ..Pinned::default() }
 }
 
 /// The answer to `bytes=100-199` of a pinned object, as a line.
