@@ -1,60 +1,69 @@
-//! Files that are replaced as a whole or not at all, and folders that only their owner can read.
+//! Files that are replaced as a whole or not at all.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::disk::{Disk, DiskFile};
 use crate::{Error, failed};
 
 /// What a file is called until it is complete. Such files are removed when their folder is opened.
 pub(crate) const UNFINISHED: &str = ".tmp";
 
-/// Makes a folder and those above it, for the owner alone.
-pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the folder", path))
+/// Why a file was not replaced, and what that leaves behind.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The old file has the name, now and after a crash.
+    Before(Error),
+    /// The new file has the name. Which one has it after a crash, nobody knows.
+    After(Error),
 }
 
-/// Options for a file that only its owner can read.
-pub(crate) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
+impl Failure {
+    /// Whether it is open what a crash leaves.
+    pub(crate) fn is_after(&self) -> bool {
+        matches!(self, Self::After(_))
+    }
 }
 
-/// Puts `parts`, one after the other, in the place of the file `name` in `folder`: after a crash either the old bytes
-/// are there or the new ones. Returns the open file.
-pub(crate) fn replace(folder: &Path, name: &str, parts: &[&[u8]]) -> Result<File, Error> {
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Before(error) | Failure::After(error) => error,
+        }
+    }
+}
+
+/// Puts bytes in the place of the file `name` in `folder`: after a crash either the old bytes are there or the new ones.
+/// Returns the open file.
+pub(crate) fn replace(disk: &dyn Disk, folder: &Path, name: &str, bytes: &[u8]) -> Result<Arc<dyn DiskFile>, Failure> {
     let unfinished = folder.join(format!("{name}{UNFINISHED}"));
     let write = || {
-        let mut file = private().create(true).truncate(true).open(&unfinished)?;
-        parts.iter().try_for_each(|part| file.write_all(part))?;
-        file.sync_all()?;
-        fs::rename(&unfinished, folder.join(name))?;
+        let file = disk.create(&unfinished)?;
+        file.write_at(0, bytes)?;
+        file.sync()?;
+        disk.rename(&unfinished, &folder.join(name))?;
         Ok(file)
     };
     let file = write().map_err(|error| {
         // Whatever is left is in nobody's way; the folder is swept when it is opened.
-        let _ = fs::remove_file(&unfinished);
-        failed("write", &unfinished)(error)
+        let _ = disk.remove_file(&unfinished);
+        Failure::Before(failed("write", &unfinished)(error))
     })?;
-    sync_folder(folder)?;
+    sync_folder(disk, folder).map_err(Failure::After)?;
     Ok(file)
 }
 
 /// Makes names that were added to or removed from a folder last.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write out the folder", folder))
+pub(crate) fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<(), Error> {
+    disk.sync_folder(folder).map_err(failed("write out the folder", folder))
 }
 
 /// The bytes of a file of at most `limit` bytes; `None` if there is none, and of a larger one as if it were cut there.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("open", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(failed("read", path))?;
-    Ok(Some(bytes))
+pub(crate) fn read(disk: &dyn Disk, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    match disk.read(path, limit) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
 }

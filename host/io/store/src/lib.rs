@@ -1,15 +1,17 @@
 //! Keeps bytes in files: cached objects, small records, and the values of plugins.
 //!
-//! Owns: the folder of the cache and its lock, the order of writes that survives a crash, the mapping that bodies are
-//! served from, and atomic replacement of small files.
+//! Owns: the folder of the cache and its lock, the order of writes that survives a crash, the holes where bytes were given
+//! back, the mapping that bodies are served from, and atomic replacement of small files.
 //! Leaves to others: what is worth keeping (`core/cache`), and threads: everything here blocks on the disk.
 //!
 //! Invariant: a granule is journalled only after its bytes have reached the medium, so what [`Store::load`] returns was
-//! there; whether the medium kept it is what [`ObjectFile::verify`] says. No file is ever shortened while it is mapped.
+//! there; whether the medium kept it is what [`ObjectFile::verify`] says. Bytes are given back only after the journal has
+//! ceased to name them. No file is ever shortened while it is mapped.
 //!
 //! This is the only crate that maps files.
 
 mod atomic;
+mod disk;
 mod id;
 mod journal;
 mod kv;
@@ -23,11 +25,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use disk::{Disk, DiskFile, RealDisk, Size};
 pub use id::ObjectId;
 pub use kv::Kv;
+pub use mapping::locate;
 pub use object::ObjectFile;
 pub use records::{Bounds, Records};
-pub use root::{Listed, Store, Stored};
+pub use root::{Contents, Listed, Store, Stored};
 
 /// What can go wrong here.
 #[derive(Debug, Error)]
@@ -70,6 +74,12 @@ pub enum Error {
         /// The data file.
         path: PathBuf,
     },
+    /// The length of the object is known already, and it is another one.
+    #[error("the object has {total} bytes, which cannot change any more")]
+    Settled {
+        /// Its length.
+        total: u64,
+    },
     /// The record of an object cannot be written.
     #[error("the object's record is not good: {0}")]
     Meta(#[from] cache::meta::Error),
@@ -94,6 +104,13 @@ impl Error {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
     }
+
+    /// Whether nothing may be written there at all: the file system is mounted for reading only, or is not ours to
+    /// write to. Removing something does not help.
+    pub fn is_read_only(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), ReadOnlyFilesystem | PermissionDenied))
+    }
 }
 
 /// Turns what the operating system said into an [`Error`] that says where.
@@ -106,5 +123,7 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     }
 }
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::disk::{Disk, RealDisk};
 use crate::object::lock;
 use crate::{Error, atomic, failed};
 
@@ -31,7 +32,7 @@ pub struct Records {
 impl Records {
     /// Opens a folder, which is made if it is not there, and removes what a crash left unfinished.
     pub fn open(folder: &Path, bounds: Bounds) -> Result<Self, Error> {
-        atomic::make_folder(folder)?;
+        RealDisk.make_folder(folder).map_err(failed("make the folder", folder))?;
         let records = Self { folder: folder.to_owned(), bounds, changing: Mutex::new(()) };
         for name in records.names()?.iter().filter(|name| name.ends_with(atomic::UNFINISHED)) {
             let path = folder.join(name);
@@ -43,7 +44,7 @@ impl Records {
     /// The bytes of a record; `None` if there is none.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let limit = self.bounds.max_bytes;
-        let bytes = atomic::read(&self.path(name)?, limit.saturating_add(1))?;
+        let bytes = atomic::read(&RealDisk, &self.path(name)?, limit.saturating_add(1))?;
         match bytes.as_ref().map(|bytes| bytes.len() as u64) {
             Some(length) if length > limit => {
                 Err(Error::TooMany { what: format!("{length} bytes or more in the record {name}"), limit })
@@ -64,7 +65,8 @@ impl Records {
         if count > limit && !path.exists() {
             return Err(Error::TooMany { what: format!("{count} records"), limit });
         }
-        atomic::replace(&self.folder, name, &[bytes]).map(drop)
+        atomic::replace(&RealDisk, &self.folder, name, bytes)?;
+        Ok(())
     }
 
     /// Removes a record and says whether there was one.
@@ -72,7 +74,7 @@ impl Records {
         let path = self.path(name)?;
         let _changing = lock(&self.changing);
         match fs::remove_file(&path) {
-            Ok(()) => atomic::sync_folder(&self.folder).map(|()| true),
+            Ok(()) => atomic::sync_folder(&RealDisk, &self.folder).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed("remove", &path)(error)),
         }

@@ -8,29 +8,33 @@
 //! trash-…                               on its way out
 //! ```
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use cache::meta::runs;
 use cache::{Granule, Meta};
 
-use crate::object::{META, data_name, lock};
+use crate::atomic::Failure;
+use crate::disk::{Disk, RealDisk};
+use crate::object::{META, data_name, keep_within, lock};
 use crate::{Error, ObjectFile, ObjectId, atomic, failed, journal};
 
 const LOCK: &str = "LOCK";
 const TRASH: &str = "trash-";
-/// `st_blocks` counts these, whatever the file system's blocks are.
-const BLOCK: u64 = 512;
+/// What [`Store::probe`] makes.
+const PROBE: &str = "probe.tmp";
 
 /// A cache folder that this process owns.
 pub struct Store {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
     /// Held until this is dropped.
-    _lock: File,
+    _lock: Box<dyn Any + Send + Sync>,
     /// Objects that somebody has open. Locked before anything of an [`ObjectFile`].
     live: Mutex<HashMap<ObjectId, Weak<ObjectFile>>>,
     removed: AtomicU64,
@@ -46,7 +50,7 @@ pub struct Stored {
     pub file: Arc<ObjectFile>,
 }
 
-/// An object in a listing.
+/// An object in a listing. One that is open-ended and not in use is of no use to anybody any more.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// Its id.
@@ -59,33 +63,51 @@ pub struct Listed {
     pub in_use: bool,
 }
 
+/// What an object holds, told without opening it.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// What it is.
+    pub meta: Meta,
+    /// Runs of granules that are there, by index, in order and with gaps between them.
+    pub present: Vec<Range<u64>>,
+    /// What its data and its journal take on the disk, bytes.
+    pub allocated: u64,
+}
+
 impl Store {
     /// Takes a folder and sweeps out what a crash left unfinished. The folder is made if it is not there.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        atomic::make_folder(root)?;
+        Self::open_on(root, Arc::new(RealDisk))
+    }
+
+    /// Takes a folder on some other file system than that of the operating system.
+    pub fn open_on(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, Error> {
+        make_root(&*disk, root)?;
         let path = root.join(LOCK);
-        let file = atomic::private().create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked { root: root.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
-        }
-        let store =
-            Self { root: root.to_owned(), _lock: file, live: Mutex::new(HashMap::new()), removed: AtomicU64::new(0) };
+        let lock = match disk.lock(&path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Error::Locked { root: root.to_owned() });
+            }
+            Err(error) => return Err(failed("lock", &path)(error)),
+        };
+        let (live, removed) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
+        let store = Self { disk, root: root.to_owned(), _lock: lock, live, removed };
         store.sweep()?;
         Ok(store)
     }
 
-    /// An object that was kept; `None` if there is none, or if what is left of it cannot be used. An object that is open
-    /// already is the same [`ObjectFile`].
+    /// An object that was kept; `None` if there is none, or if what is left of it cannot be used: an object that is still
+    /// open-ended is only there for as long as somebody has it open. An object that is open already is the same
+    /// [`ObjectFile`].
     pub fn load(&self, id: &ObjectId) -> Result<Option<Stored>, Error> {
         let mut live = lock(&self.live);
         let file = match live.get(id).and_then(Weak::upgrade) {
             Some(file) => file,
             None => {
                 let folder = self.folder(id);
-                let Some(meta) = read_meta(&folder)? else { return Ok(None) };
-                let Some(file) = ObjectFile::open(&folder, meta)? else { return Ok(None) };
+                let Some(meta) = self.usable(&folder)? else { return Ok(None) };
+                let Some(file) = ObjectFile::open(Arc::clone(&self.disk), &folder, meta)? else { return Ok(None) };
                 self.remember(&mut live, *id, file)
             }
         };
@@ -93,30 +115,34 @@ impl Store {
     }
 
     /// Makes a new generation of an object; which one is decided here. What was kept of an older one is removed, and its
-    /// bytes stay readable for those who have it open. After a crash either the old one is there or the new one.
+    /// bytes stay readable for those who have it open. After a crash either the old one is there or the new one; nothing
+    /// is, if the new one is open-ended and was not settled. On an error the old one counts here, and either of them
+    /// after a crash.
     pub fn create(&self, id: &ObjectId, mut meta: Meta) -> Result<Arc<ObjectFile>, Error> {
         let mut live = lock(&self.live);
         let folder = self.make_folder(id)?;
         meta.generation = self.last_generation(&folder)?.map_or(1, |last| last.saturating_add(1));
+        meta.bound_runs();
         let generation = meta.generation;
-        let make = || ObjectFile::create(&folder, meta);
+        let make = || ObjectFile::create(Arc::clone(&self.disk), &folder, meta);
         let file = match live.get(id).and_then(Weak::upgrade) {
             Some(old) => old.supersede(make)?,
             None => make()?,
         };
-        sweep_object(&folder, generation);
+        self.sweep_object(&folder, generation);
         Ok(self.remember(&mut live, *id, file))
     }
 
-    /// Removes an object. Those who have it open can go on reading what is there.
+    /// Removes an object. Those who have it open can go on reading what is there. A crash soon afterwards may bring it
+    /// back.
     pub fn remove(&self, id: &ObjectId) -> Result<(), Error> {
         let mut live = lock(&self.live);
         let number = self.removed.fetch_add(1, Ordering::Relaxed);
         let (folder, trash) = (self.folder(id), self.root.join(format!("{TRASH}{id}-{number}")));
-        let rename = || match fs::rename(&folder, &trash) {
+        let rename = || match self.disk.rename(&folder, &trash) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("remove", &folder)(error)),
+            Err(error) => Err(Failure::Before(failed("remove", &folder)(error))),
         };
         let found = match live.get(id).and_then(Weak::upgrade) {
             Some(file) => file.supersede(rename)?,
@@ -124,7 +150,49 @@ impl Store {
         };
         live.remove(id);
         drop(live);
-        if found { fs::remove_dir_all(&trash).map_err(failed("remove", &trash)) } else { Ok(()) }
+        if found { self.disk.remove_folder(&trash).map_err(failed("remove", &trash)) } else { Ok(()) }
+    }
+
+    /// What an object holds, for whoever decides what has to go; `None` where [`Store::load`] would answer the same. Of
+    /// an object that is open, what is durable. Granules are told as the journal names them, unverified.
+    pub fn contents(&self, id: &ObjectId) -> Result<Option<Contents>, Error> {
+        let live = lock(&self.live);
+        if let Some(file) = live.get(id).and_then(Weak::upgrade) {
+            drop(live);
+            let present = in_runs(file.granules().iter().map(|granule| granule.index));
+            return Ok(Some(Contents { meta: file.meta(), present, allocated: file.allocated()? }));
+        }
+        let folder = self.folder(id);
+        let Some(meta) = self.usable(&folder)? else { return Ok(None) };
+        let path = folder.join(data_name(meta.generation));
+        let data = match self.disk.size(&path) {
+            Ok(size) => size,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("look at", &path)(error)),
+        };
+        let geometry = meta.geometry()?;
+        let mut granules = journal::read(&*self.disk, &folder, meta.generation, geometry)?;
+        keep_within(&mut granules, geometry, data.length);
+        let journal = journal::allocated(&*self.disk, &folder, meta.generation)?;
+        let allocated = data.allocated.saturating_add(journal);
+        Ok(Some(Contents { meta, present: in_runs(granules.into_keys()), allocated }))
+    }
+
+    /// Gives the space of granules of an object back that nobody has open, as [`ObjectFile::evict`] does. 0, and nothing
+    /// is done, if there is no such object, if somebody has it open (then it is up to whoever that is), or if bytes of it
+    /// are still being sent.
+    pub fn evict(&self, id: &ObjectId, granules: &[Range<u64>]) -> Result<u64, Error> {
+        // Held to the end, so that nobody opens it meanwhile.
+        let live = lock(&self.live);
+        let folder = self.folder(id);
+        if live.get(id).is_some_and(|file| file.strong_count() > 0) {
+            return Ok(0);
+        }
+        let Some(meta) = self.usable(&folder)? else { return Ok(0) };
+        match ObjectFile::open(Arc::clone(&self.disk), &folder, meta)? {
+            Some(file) if !file.is_mapped() => file.evict(granules),
+            _ => Ok(0),
+        }
     }
 
     /// All objects, in no order. What cannot be read is left out.
@@ -132,22 +200,30 @@ impl Store {
         let live = lock(&self.live);
         let listed = |id: ObjectId| {
             let folder = self.folder(&id);
-            let meta = read_meta(&folder).ok()??;
+            let meta = self.read_meta(&folder).ok()??;
             let in_use = live.get(&id).is_some_and(|file| file.strong_count() > 0);
-            Some(Listed { id, meta, bytes: bytes_in(&folder), in_use })
+            Some(Listed { id, meta, bytes: self.bytes_in(&folder), in_use })
         };
         Ok(self.ids()?.into_iter().filter_map(listed).collect())
     }
 
     /// What all objects together take on the disk, in bytes.
     pub fn usage(&self) -> Result<u64, Error> {
-        Ok(self.ids()?.iter().map(|id| bytes_in(&self.folder(id))).sum())
+        Ok(self.ids()?.iter().map(|id| self.bytes_in(&self.folder(id))).sum())
     }
 
     /// What the file system still has for us, in bytes.
     pub fn free(&self) -> Result<u64, Error> {
-        let space = rustix::fs::statvfs(&self.root).map_err(|error| failed("look at", &self.root)(error.into()))?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        self.disk.free(&self.root).map_err(failed("look at", &self.root))
+    }
+
+    /// Whether a file can be made and written here now. The error says why not: see [`Error::is_full`] and
+    /// [`Error::is_read_only`].
+    pub fn probe(&self) -> Result<(), Error> {
+        let path = self.root.join(PROBE);
+        let written = self.disk.create(&path).and_then(|file| file.write_at(0, &[0]));
+        let removed = self.disk.remove_file(&path);
+        written.and(removed).map_err(failed("write", &path))
     }
 
     fn folder(&self, id: &ObjectId) -> PathBuf {
@@ -155,14 +231,13 @@ impl Store {
         self.root.join(&name[..2]).join(name)
     }
 
-    /// The folder of an object, there to stay.
+    /// The folder of an object, there to stay. Its names are written out even if it is there already: whoever made it may
+    /// not have come that far.
     fn make_folder(&self, id: &ObjectId) -> Result<PathBuf, Error> {
         let folder = self.folder(id);
-        if !folder.exists() {
-            atomic::make_folder(&folder)?;
-            folder.parent().map_or(Ok(()), atomic::sync_folder)?;
-            atomic::sync_folder(&self.root)?;
-        }
+        self.disk.make_folder(&folder).map_err(failed("make the folder", &folder))?;
+        folder.parent().map_or(Ok(()), |shelf| atomic::sync_folder(&*self.disk, shelf))?;
+        atomic::sync_folder(&*self.disk, &self.root)?;
         Ok(folder)
     }
 
@@ -181,88 +256,112 @@ impl Store {
 
     /// The highest generation that left a trace in a folder, so that a new one never meets files of another.
     fn last_generation(&self, folder: &Path) -> Result<Option<u64>, Error> {
-        let named = read_meta(folder)?.map(|meta| meta.generation);
-        let found = entries(folder)?.into_iter().filter_map(|entry| generation_of(&entry));
+        let named = self.read_meta(folder)?.map(|meta| meta.generation);
+        let found = self.names(folder)?.into_iter().filter_map(|name| generation_of(&name));
         Ok(found.chain(named).max())
     }
 
     fn ids(&self) -> Result<Vec<ObjectId>, Error> {
         let mut ids = Vec::new();
-        for shelf in entries(&self.root)?.iter().filter(|entry| entry.file_name().len() == 2) {
-            let names = entries(&shelf.path())?;
-            ids.extend(names.iter().filter_map(|entry| entry.file_name().to_str()?.parse::<ObjectId>().ok()));
+        for shelf in self.names(&self.root)?.iter().filter(|name| name.len() == 2) {
+            ids.extend(self.names(&self.root.join(shelf))?.iter().filter_map(|name| name.parse::<ObjectId>().ok()));
         }
         Ok(ids)
     }
 
-    /// Removes what nobody will ever find: trash, objects without a record, files of other generations.
+    /// Removes what nobody will ever find: trash, objects without a record or without an end, files of other generations.
     fn sweep(&self) -> Result<(), Error> {
-        for entry in entries(&self.root)? {
-            if entry.file_name().to_string_lossy().starts_with(TRASH) {
-                discard(&entry.path());
-            }
+        let _ = self.disk.remove_file(&self.root.join(PROBE));
+        for name in self.names(&self.root)?.iter().filter(|name| name.starts_with(TRASH)) {
+            self.discard(&self.root.join(name));
         }
         for id in self.ids()? {
             let folder = self.folder(&id);
-            match read_meta(&folder)? {
-                Some(meta) => sweep_object(&folder, meta.generation),
-                None => discard(&folder),
+            match self.read_meta(&folder) {
+                Ok(Some(meta)) if !meta.open_ended => self.sweep_object(&folder, meta.generation),
+                Ok(_) => self.discard(&folder),
+                // One bad place on the disk is no reason to do without the rest.
+                Err(error) => tracing::warn!(%error, "the record of a cached object cannot be read"),
             }
         }
         Ok(())
     }
-}
 
-/// The record in a folder; `None` if there is none or it is not intact, which an operator should know of.
-fn read_meta(folder: &Path) -> Result<Option<Meta>, Error> {
-    let limit = cache::meta::MAX_BYTES as u64 + 1;
-    let Some(bytes) = atomic::read(&folder.join(META), limit)? else { return Ok(None) };
-    match Meta::decode(&bytes) {
-        Ok(meta) => Ok(Some(meta)),
-        Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "a cached object cannot be used");
-            Ok(None)
+    /// Removes the files of all generations but one, and what was left unfinished.
+    fn sweep_object(&self, folder: &Path, generation: u64) {
+        for name in self.names(folder).unwrap_or_default() {
+            if name.ends_with(atomic::UNFINISHED) || generation_of(&name).is_some_and(|of| of != generation) {
+                let _ = self.disk.remove_file(&folder.join(name));
+            }
         }
+    }
+
+    /// Removes a folder of ours; what cannot be removed now is tried again at the next start.
+    fn discard(&self, folder: &Path) {
+        if let Err(error) = self.disk.remove_folder(folder) {
+            tracing::warn!(%error, folder = %folder.display(), "a folder in the cache cannot be removed");
+        }
+    }
+
+    /// The record of an object that somebody may open.
+    fn usable(&self, folder: &Path) -> Result<Option<Meta>, Error> {
+        Ok(self.read_meta(folder)?.filter(|meta| !meta.open_ended))
+    }
+
+    /// The record in a folder; `None` if there is none or it is not intact, which an operator should know of.
+    fn read_meta(&self, folder: &Path) -> Result<Option<Meta>, Error> {
+        let limit = cache::meta::MAX_BYTES as u64 + 1;
+        let Some(bytes) = atomic::read(&*self.disk, &folder.join(META), limit)? else { return Ok(None) };
+        match Meta::decode(&bytes) {
+            Ok(meta) => Ok(Some(meta)),
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "a cached object cannot be used");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What is in a folder; nothing if it is not there. Names that are not text are not ours.
+    fn names(&self, folder: &Path) -> Result<Vec<String>, Error> {
+        match self.disk.list(folder) {
+            Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(failed("list", folder)(error)),
+        }
+    }
+
+    fn bytes_in(&self, folder: &Path) -> u64 {
+        let names = self.names(folder).unwrap_or_default();
+        names.iter().filter_map(|name| self.disk.size(&folder.join(name)).ok()).map(|size| size.allocated).sum()
     }
 }
 
-/// Removes the files of all generations but one, and what was left unfinished.
-fn sweep_object(folder: &Path, generation: u64) {
-    for entry in entries(folder).unwrap_or_default() {
-        let unfinished = entry.file_name().to_string_lossy().ends_with(atomic::UNFINISHED);
-        let other = generation_of(&entry).is_some_and(|of| of != generation);
-        if unfinished || other {
-            let _ = fs::remove_file(entry.path());
-        }
+/// Makes a folder that is not there, with those above it, there to stay: what is promised to last would go with it.
+fn make_root(disk: &dyn Disk, root: &Path) -> Result<(), Error> {
+    let is_missing = |folder: &&Path| {
+        !folder.as_os_str().is_empty() && disk.list(folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<&Path> = root.ancestors().take_while(is_missing).collect();
+    disk.make_folder(root).map_err(failed("make the folder", root))?;
+    for above in missing.iter().filter_map(|folder| folder.parent()) {
+        // A path without a folder begins where the process is.
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        atomic::sync_folder(disk, above)?;
     }
+    Ok(())
 }
 
 /// Which generation a data file or a journal belongs to.
-fn generation_of(entry: &DirEntry) -> Option<u64> {
-    let name = entry.file_name();
-    let (_, number) = name.to_str()?.split_once('.')?;
+fn generation_of(name: &str) -> Option<u64> {
+    let (_, number) = name.split_once('.')?;
     let generation = number.parse().ok()?;
-    let ours = [data_name(generation), journal::name(generation)];
-    ours.iter().any(|own| name.to_str() == Some(own)).then_some(generation)
+    [data_name(generation), journal::name(generation)].iter().any(|own| own == name).then_some(generation)
 }
 
-/// Removes a folder of ours; what cannot be removed now is tried again at the next start.
-fn discard(folder: &Path) {
-    if let Err(error) = fs::remove_dir_all(folder) {
-        tracing::warn!(%error, folder = %folder.display(), "a folder in the cache cannot be removed");
-    }
-}
-
-/// What is in a folder; nothing if it is not there.
-fn entries(folder: &Path) -> Result<Vec<DirEntry>, Error> {
-    match fs::read_dir(folder) {
-        Ok(found) => found.collect::<Result<_, _>>().map_err(failed("list", folder)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
-        Err(error) => Err(failed("list", folder)(error)),
-    }
-}
-
-fn bytes_in(folder: &Path) -> u64 {
-    let found = entries(folder).unwrap_or_default();
-    found.iter().filter_map(|entry| entry.metadata().ok()).map(|found| found.blocks() * BLOCK).sum()
+/// Indexes as runs.
+fn in_runs(indexes: impl IntoIterator<Item = u64>) -> Vec<Range<u64>> {
+    let single = |index: u64| (index, index.saturating_add(1));
+    runs::merged(indexes.into_iter().map(single)).into_iter().map(|(start, end)| start..end).collect()
 }

@@ -1,6 +1,7 @@
 //! Objects as a whole: what is left of them after crashes, damage, removal and a full disk.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -9,6 +10,10 @@ use cache::granule::checksum;
 use cache::{Granule, Meta};
 
 use crate::{Bounds, Error, ObjectFile, ObjectId, Records, Store};
+
+mod crash;
+mod evict;
+mod settle;
 
 const GRANULE: u32 = 16;
 const TOTAL: u64 = 5 * 16 + 7;
@@ -52,6 +57,11 @@ fn folder(root: &Path) -> PathBuf {
 
 fn indexes(granules: &[Granule]) -> Vec<u64> {
     granules.iter().map(|granule| granule.index).collect()
+}
+
+/// Runs of granules, of which there is often only one.
+fn runs<const N: usize>(runs: [(u64, u64); N]) -> [Range<u64>; N] {
+    runs.map(|(start, end)| start..end)
 }
 
 #[test]

@@ -1,0 +1,210 @@
+//! What the files of objects need of a file system, and the real one.
+//!
+//! Owns: the seam. Everything that an object does to the disk goes through [`Disk`] and [`DiskFile`], so that a test can
+//! put a disk in its place that loses power between any two operations.
+//! Leaves to others: the order of the operations, and mapping, which only a real file knows ([`DiskFile::mappable`]).
+//!
+//! Invariant: what an operation did is certain to outlast a crash only after the sync that belongs to it: of the file for
+//! its bytes, its length and its holes, of the folder for names in it.
+
+use std::any::Any;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// `st_blocks` counts these, whatever the file system's blocks are, bytes.
+const BLOCK: u64 = 512;
+
+/// How large a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Where it ends, bytes.
+    pub length: u64,
+    /// What it takes on the disk, bytes; holes take nothing.
+    pub allocated: u64,
+}
+
+/// A file system. Errors are those of the operating system; [`io::ErrorKind`] tells those apart that matter here.
+pub trait Disk: Send + Sync {
+    /// Makes a folder and those above it, for the owner alone. What is there already stays as it is.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in no order. `NotFound` or `NotADirectory` if it is not one.
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Makes the names last that were added to, changed in or removed from a folder.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Takes a lock that no other process has, until what is returned is dropped. The file is made if it is not there.
+    /// `WouldBlock` if somebody has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
+
+    /// Makes an empty file in the place of whatever file has its name, for the owner alone.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file for reading and writing. `NotFound` if there is none.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The bytes of a file, at most `limit` of them. `NotFound` if there is none.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// How large a file is that need not be open.
+    fn size(&self, path: &Path) -> io::Result<Size>;
+
+    /// Gives a file or a folder another name, in one step. A file that has it already is replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes the name of a file. Whoever has it open keeps it.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder with all that is in it.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// What there is still room for, bytes.
+    fn free(&self, folder: &Path) -> io::Result<u64>;
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Writes all bytes. On an error some of them may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Fills the buffer. `UnexpectedEof` beyond the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Moves the end. What is added is a hole.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// How large it is.
+    fn size(&self) -> io::Result<Size>;
+
+    /// Waits until bytes, holes and length are on the medium. After an error nobody knows what is, and asking again does
+    /// not help: the system forgets what it could not write.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Gives the space of a range back and leaves zeros there. The length stays, and the range may go beyond it.
+    /// `Unsupported` where files have no holes; nothing has changed then.
+    fn punch(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// The file as the operating system knows it, if it can be mapped.
+    fn mappable(&self) -> Option<&Arc<File>> {
+        None
+    }
+}
+
+/// The file system of the operating system.
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let file = private().create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(Arc::new(private().create(true).truncate(true).open(path)?))))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(Arc::new(private().open(path)?))))
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn size(&self, path: &Path) -> io::Result<Size> {
+        Ok(size(&fs::metadata(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::remove_dir_all(folder)
+    }
+
+    fn free(&self, folder: &Path) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(folder)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+}
+
+struct RealFile(Arc<File>);
+
+impl DiskFile for RealFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn size(&self) -> io::Result<Size> {
+        Ok(size(&self.0.metadata()?))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&*self.0, flags, range.start, range.end.saturating_sub(range.start))?)
+    }
+
+    /// Other systems have other ways, which nobody has asked for yet.
+    #[cfg(not(target_os = "linux"))]
+    fn punch(&self, _: Range<u64>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn mappable(&self) -> Option<&Arc<File>> {
+        Some(&self.0)
+    }
+}
+
+/// Options for a file that only its owner can read.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+fn size(found: &fs::Metadata) -> Size {
+    Size { length: found.len(), allocated: found.blocks().saturating_mul(BLOCK) }
+}
