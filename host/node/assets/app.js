@@ -508,7 +508,10 @@ function drawStats(stats) {
   const { cached_bytes: kept = 0, upstream_bytes: fetched = 0, served_bytes: served = 0 } = stats;
   $("picture-line").textContent = length
     ? `${stats.complete ? "all" : bytes(kept)} of ${bytes(length)} kept · ${bytes(fetched)} fetched · ${bytes(served)} served`
-    : "The length is not known yet";
+    : `The site does not say how long it is · ${bytes(fetched)} fetched · ${bytes(served)} served`;
+  if (stats.memory_bytes) {
+    $("picture-line").textContent += ` · ${bytes(stats.memory_bytes)} in memory only, since the disk takes no more`;
+  }
   const waiting = stats.waiting_for ? `Waiting for ${stats.waiting_for}` : "";
   if ($("waiting").textContent !== waiting) $("waiting").textContent = waiting;
 }
@@ -531,14 +534,25 @@ const meters = {
     }
     const share = stats.served_bytes ? count(Math.floor(stats.cache_hit_rate * 100)) : null;
     figure($("hits"), share ?? "–", share && "%");
-    $("hits-note").textContent = share ? "of the bytes served were here before" : "nothing has been served yet";
+    const disk = stats.disk;
+    const room = disk && disk.used_bytes + Math.max(0, (disk.free_bytes ?? 0) - disk.keep_free_bytes);
+    const most = disk && Math.min(disk.quota_bytes ?? Infinity, room);
+    $("hits-note").textContent = [
+      share ? "of the bytes served were here before" : "nothing has been served yet",
+      disk && `the cache has ${bytes(disk.used_bytes)} of ${bytes(most)}`,
+    ]
+      .filter(Boolean)
+      .join("; ");
     figure($("ahead"), ...bytes(stats.buffered_bytes_ahead ?? 0).split(" "));
     const bitRate = current.session.bit_rate;
     const seconds = bitRate ? (stats.buffered_bytes_ahead * 8) / bitRate : null;
     const workers = stats.active_workers ?? 0;
+    const mostWorkers = stats.upstream ? ` of ${stats.upstream.window}` : "";
     $("ahead-note").textContent = [
       seconds && `about ${duration(seconds * 1000)} of playing`,
-      workers ? `${workers} ${workers === 1 ? "connection" : "connections"} to the site` : "no connection to the site",
+      workers
+        ? `${workers}${mostWorkers} ${workers === 1 && !mostWorkers ? "connection" : "connections"} to the site`
+        : "no connection to the site",
     ]
       .filter(Boolean)
       .join(", ");

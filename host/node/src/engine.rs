@@ -94,7 +94,7 @@ impl Engine {
         let doors = Arc::new(Doors {
             access,
             plugins,
-            reloader: Reloader::new(inputs, raw, log, guard.clone(), listener.address()),
+            reloader: Reloader::new(inputs, raw, log, guard.clone(), listener.address(), proxy.clone()),
             metrics,
             open_metrics: listener.address().ip().is_loopback() && config.server.public_url.is_none(),
             origin: origin(config, &listener),
@@ -223,6 +223,11 @@ fn start_proxy(
     let config = proxy::Config {
         max_spans: config.proxy.max_connections_per_origin,
         read_ahead_bytes: config.proxy.read_ahead_bytes,
+        read_ahead: config.proxy.read_ahead,
+        fill: config.proxy.fill,
+        bandwidth: config.proxy.bandwidth,
+        session_bandwidth: config.proxy.session_bandwidth,
+        bounds: proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free },
         session_idle: config.proxy.session_idle,
         session_lifetime: config.proxy.session_lifetime,
         public_url: config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),

@@ -1,6 +1,6 @@
 //! Reading the configuration again while the host runs.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -37,6 +37,7 @@ pub struct Reloader {
     log: Option<logging::Handle>,
     guard: web::Guard,
     bound: std::net::SocketAddr,
+    proxy: Arc<proxy::Proxy>,
 }
 
 impl Reloader {
@@ -47,8 +48,9 @@ impl Reloader {
         log: Option<logging::Handle>,
         guard: web::Guard,
         bound: std::net::SocketAddr,
+        proxy: Arc<proxy::Proxy>,
     ) -> Self {
-        Self { inputs, current: Mutex::new(current), log, guard, bound }
+        Self { inputs, current: Mutex::new(current), log, guard, bound, proxy }
     }
 
     /// Reads the layers again and applies what changed, or nothing. Gives the keys that changed. Reads a file, so it
@@ -76,6 +78,8 @@ impl Reloader {
         if let Some(log) = &self.log {
             log.set(&config.log.level);
         }
+        self.proxy.set_bounds(proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free });
+        self.proxy.set_bandwidth(config.proxy.bandwidth);
         Ok((changed, raw))
     }
 }

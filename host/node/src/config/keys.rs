@@ -52,6 +52,8 @@ const GUARD: &str = "it is built into the doors at start";
 const SESSIONS: &str = "running sessions were made with it";
 
 /// A day in seconds.
+/// More than any disk has.
+const MAX_BYTES: i64 = 1 << 50;
 const DAY_S: i64 = 24 * 60 * 60;
 
 /// All keys, in the order in which people read them.
@@ -182,19 +184,67 @@ pub const KEYS: &[Key] = &[
         reload: Fixed(ROOT),
     },
     Key {
+        name: "cache.quota_bytes",
+        kind: Kind::Integer { min: 0, max: MAX_BYTES },
+        default: "0",
+        unit: "bytes",
+        about: "How much of the disk fetched bytes may take; 0 for all but cache.keep_free_bytes.",
+        reload: Live,
+    },
+    Key {
+        name: "cache.keep_free_bytes",
+        kind: Kind::Integer { min: 0, max: MAX_BYTES },
+        default: "1073741824",
+        unit: "bytes",
+        about: "How much of the disk stays free for others. What does not fit is played without being kept.",
+        reload: Live,
+    },
+    Key {
         name: "proxy.max_connections_per_origin",
         kind: Kind::Integer { min: 1, max: 64 },
-        default: "4",
+        default: "8",
         unit: "connections",
-        about: "How many requests the upstream of one file gets at once.",
+        about: "How many requests one server gets at once, at most. How many it bears is learned.",
+        reload: Fixed(SESSIONS),
+    },
+    Key {
+        name: "proxy.read_ahead_s",
+        kind: Kind::Integer { min: 1, max: DAY_S },
+        default: "120",
+        unit: "seconds of the media",
+        about: "How far ahead of a reader is fetched, once it is known how fast the media plays.",
         reload: Fixed(SESSIONS),
     },
     Key {
         name: "proxy.read_ahead_bytes",
         kind: Kind::Integer { min: 256 * 1024, max: 4 * 1024 * 1024 * 1024 },
-        default: "67108864",
+        default: "268435456",
         unit: "bytes",
-        about: "How far ahead of a reader is fetched.",
+        about: "How far ahead of a reader is fetched at most.",
+        reload: Fixed(SESSIONS),
+    },
+    Key {
+        name: "proxy.fill",
+        kind: Kind::Bool,
+        default: "false",
+        unit: "",
+        about: "Whether the rest of a file is fetched too while somebody plays it.",
+        reload: Fixed(SESSIONS),
+    },
+    Key {
+        name: "proxy.bandwidth_bps",
+        kind: Kind::Integer { min: 0, max: MAX_BYTES },
+        default: "0",
+        unit: "bits per second",
+        about: "What all upstreams together may send; 0 for no limit.",
+        reload: Live,
+    },
+    Key {
+        name: "proxy.session_bandwidth_bps",
+        kind: Kind::Integer { min: 0, max: MAX_BYTES },
+        default: "0",
+        unit: "bits per second",
+        about: "What may be fetched for one session; 0 for no limit. Sessions of one file share what they have.",
         reload: Fixed(SESSIONS),
     },
     Key {

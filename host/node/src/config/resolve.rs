@@ -25,6 +25,7 @@ pub struct Config {
     pub net: Net,
     /// Where fetched bytes are kept.
     pub cache_dir: PathBuf,
+    pub cache: Cache,
     pub proxy: Proxy,
     pub log: Log,
 }
@@ -58,11 +59,26 @@ pub struct Net {
     pub read_timeout: Duration,
 }
 
+/// `[cache]`, but for its folder
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Bytes.
+    pub quota: Option<u64>,
+    /// Bytes.
+    pub keep_free: u64,
+}
+
 /// `[proxy]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
     pub max_connections_per_origin: usize,
+    pub read_ahead: Duration,
     pub read_ahead_bytes: u64,
+    pub fill: bool,
+    /// Bytes per second.
+    pub bandwidth: Option<u64>,
+    /// Bytes per second.
+    pub session_bandwidth: Option<u64>,
     pub session_idle: Duration,
     pub session_lifetime: Duration,
 }
@@ -121,9 +137,17 @@ pub fn resolve(raw: &Raw, env: &[(String, String)]) -> Result<Config, Error> {
             connect_timeout: Duration::from_millis(values.number("net.connect_timeout_ms")),
             read_timeout: Duration::from_millis(values.number("net.read_timeout_ms")),
         },
+        cache: Cache {
+            quota: Some(values.number("cache.quota_bytes")).filter(|bytes| *bytes > 0),
+            keep_free: values.number("cache.keep_free_bytes"),
+        },
         proxy: Proxy {
             max_connections_per_origin: values.number("proxy.max_connections_per_origin") as usize,
+            read_ahead: Duration::from_secs(values.number("proxy.read_ahead_s")),
             read_ahead_bytes: values.number("proxy.read_ahead_bytes"),
+            fill: values.flag("proxy.fill"),
+            bandwidth: bandwidth(values.number("proxy.bandwidth_bps")),
+            session_bandwidth: bandwidth(values.number("proxy.session_bandwidth_bps")),
             session_idle: Duration::from_secs(values.number("proxy.session_idle_s")),
             session_lifetime: Duration::from_secs(values.number("proxy.session_lifetime_s")),
         },
@@ -131,6 +155,11 @@ pub fn resolve(raw: &Raw, env: &[(String, String)]) -> Result<Config, Error> {
         tls,
         log,
     })
+}
+
+/// Bytes per second of a number of bits, of which 0 means no limit.
+fn bandwidth(bits: u64) -> Option<u64> {
+    Some(bits).filter(|bits| *bits > 0).map(|bits| (bits / 8).max(1))
 }
 
 fn server(values: &Values<'_>, has_tls: bool) -> Result<Server, Error> {

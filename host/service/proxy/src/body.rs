@@ -11,7 +11,7 @@ use futures_util::Stream;
 use tokio::sync::watch;
 
 use crate::fault::Fault;
-use crate::live::Live;
+use crate::live::{Lease, Live};
 use crate::persist::blocking;
 use crate::{Session, State};
 
@@ -51,12 +51,13 @@ impl Cursor {
 
     /// The next bytes, as soon as there are any; none at the end of the range.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        if self.at >= self.end {
-            return Ok(None);
-        }
         let mut patience: Option<Instant> = None;
         loop {
             self.changes.borrow_and_update();
+            // The length may become known while this waits.
+            if self.at >= self.end.min(self.live.total()) {
+                return Ok(None);
+            }
             if self.session.as_ref().is_some_and(|session| session.state() == State::Closed) {
                 return Err(Fault::new("session-closed", "the session was ended"));
             }
@@ -64,8 +65,11 @@ impl Cursor {
             if readable > self.at && !self.live.is_dead() {
                 let range = self.at..readable.min(self.end).min(self.at + FRAME);
                 let good = self.live.verify(range.clone()).await;
-                if good > range.start {
-                    return self.frame(range.start..good).await.map(Some);
+                // Between the look and the lease it may have been evicted; then it is waited for again.
+                if good > range.start
+                    && let Some(lease) = self.live.lease(range.start..good)
+                {
+                    return self.frame(range.start..good, lease).await.map(Some);
                 }
                 continue;
             }
@@ -96,21 +100,34 @@ impl Cursor {
         most.checked_sub(waited).filter(|left| !left.is_zero()).map(Some).ok_or(fault)
     }
 
-    async fn frame(&mut self, range: Range<u64>) -> Result<Bytes, Fault> {
-        let file = self.live.file();
-        let bytes = file.bytes(range.clone())?;
+    async fn frame(&mut self, range: Range<u64>, lease: Lease) -> Result<Bytes, Fault> {
+        let hold = self.live.hold();
+        let bytes = hold.bytes(range.clone())?;
+        let range = range.start..range.start + bytes.len() as u64;
         // A page that is not in memory would stop the thread that writes to the socket, and every connection with it.
-        if !file.is_resident(range.clone()) {
-            let (file, range) = (file.clone(), range.clone());
-            blocking(move || file.populate(range)).await?;
+        if !hold.is_resident(range.clone()) {
+            let (live, range) = (self.live.clone(), range.clone());
+            blocking(move || live.hold().populate(range)).await?;
         }
         self.at = range.end;
         self.live.handle(Input::Moved { reader: self.reader, position: self.at });
-        Ok(bytes)
+        Ok(Bytes::from_owner(Leased { bytes, _lease: lease }))
     }
 
     pub fn position(&self) -> (u64, u64) {
         (self.at, self.end)
+    }
+}
+
+/// Bytes that stay where they are until the last of them was handed to the system.
+struct Leased {
+    bytes: Bytes,
+    _lease: Lease,
+}
+
+impl AsRef<[u8]> for Leased {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

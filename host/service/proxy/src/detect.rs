@@ -11,6 +11,9 @@ use crate::body::read;
 use crate::fault::Fault;
 use crate::live::Live;
 
+/// What comes in order is waited for if it is at most so far away, bytes.
+const SOON: u64 = 4 << 20;
+
 /// The layout of an object, or none when no detector knows it. A detector that breaks a rule is passed over: a film
 /// plays without anybody knowing what it is.
 pub async fn detect(
@@ -20,8 +23,7 @@ pub async fn detect(
     media_type: Option<&str>,
 ) -> Result<Option<Layout>, Fault> {
     let head = read(live, 0..HEAD_BYTES.min(live.total())).await?;
-    let file =
-        File { name: name.map(str::to_owned), media_type: media_type.map(str::to_owned), size: Some(live.total()) };
+    let file = File { name: name.map(str::to_owned), media_type: media_type.map(str::to_owned), size: live.length() };
     for detector in plugins.detectors(&head, name) {
         let first = Window { file: 0, offset: 0, bytes: head.clone() };
         match ask(&*detector, live, file.clone(), first).await {
@@ -106,7 +108,11 @@ fn check(look: &Look, needed: &[Needed], total: u64) -> Result<(), Trouble> {
 
 async fn window(live: &Arc<Live>, needed: &Needed) -> Result<Window, Fault> {
     let start = needed.offset.min(live.total());
-    let end = needed.offset.saturating_add(needed.length).min(live.total());
+    let mut end = needed.offset.saturating_add(needed.length).min(live.total());
+    if live.is_open_ended() && end > live.readable(0).0.saturating_add(SOON) {
+        // It comes in order, and when it is there the film is half over.
+        end = start;
+    }
     let bytes = if needed.file == 0 && start < end { read(live, start..end).await? } else { bytes::Bytes::new() };
     Ok(Window { file: needed.file, offset: needed.offset, bytes })
 }

@@ -8,15 +8,16 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use web::sse::Message;
 
-use crate::{Session, State, stats};
+use crate::{Proxy, Session, State, stats};
 
 /// How often statistics go out to listeners.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
 /// Begins with how things stand, ends with `closed`. `base` is what links begin with.
-pub fn of(session: Arc<Session>, base: String) -> impl Stream<Item = Message> + Send + 'static {
+pub fn of(session: Arc<Session>, proxy: Arc<Proxy>, base: String) -> impl Stream<Item = Message> + Send + 'static {
     struct Listening {
         session: Arc<Session>,
+        proxy: Arc<Proxy>,
         base: String,
         events: broadcast::Receiver<crate::session::Event>,
         stats: tokio::time::Interval,
@@ -26,7 +27,7 @@ pub fn of(session: Arc<Session>, base: String) -> impl Stream<Item = Message> + 
     let events = session.events();
     let mut stats = tokio::time::interval(STATS_EVERY);
     stats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let state = Listening { session, base, events, stats, begun: false, over: false };
+    let state = Listening { session, proxy, base, events, stats, begun: false, over: false };
     let message = |event, data| Some(Message { event, data, id: None });
     stream::unfold(state, move |mut state| async move {
         if state.over {
@@ -55,7 +56,7 @@ pub fn of(session: Arc<Session>, base: String) -> impl Stream<Item = Message> + 
         state.over = name == Some("closed");
         let event = match name {
             Some(name) => message(name, json(&state.session.view(&state.base))),
-            None => message("stats", json(&stats::of(&state.session))),
+            None => message("stats", json(&stats::of(&state.session, state.proxy.disk()))),
         };
         event.map(|event| (event, state))
     })

@@ -1,5 +1,8 @@
 //! Why a session does not deliver, as people and programs are told.
 
+use std::time::Duration;
+
+use cache::origin::Ended;
 use cache::upstream::{Kind, Rejection};
 use plugin::{Failure, code};
 use serde::{Deserialize, Serialize};
@@ -14,7 +17,7 @@ pub struct Fault {
     pub message: String,
     /// The plugin that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<String>,
+    pub plugin: Option<Box<str>>,
     /// How long to wait before trying again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -27,6 +30,9 @@ pub struct Fault {
     /// The status that the upstream gave.
     #[serde(skip)]
     pub upstream_status: Option<u16>,
+    /// The entity-tag that differs, when nothing else does.
+    #[serde(skip)]
+    pub other_tag: Option<Box<str>>,
 }
 
 /// The upstream's bytes are not those of the pinned version any more.
@@ -42,6 +48,24 @@ impl Fault {
             retryable: false,
             renew: None,
             upstream_status: None,
+            other_tag: None,
+        }
+    }
+
+    /// Whether the way in which a range was asked for may be what the server does not like.
+    pub fn may_be_the_range(&self) -> bool {
+        self.upstream_status == Some(403)
+            || matches!(self.code.as_str(), "upstream-wrong" | "upstream-status" | "length-unknown")
+    }
+
+    /// What the failure says about the load that the origin bears.
+    pub fn ended(&self) -> Ended {
+        match (self.code.as_str(), self.upstream_status) {
+            (code::THROTTLED, _) | (_, Some(503)) => {
+                Ended::Busy { retry_after: self.retry_after_ms.map(Duration::from_millis) }
+            }
+            _ if self.retryable => Ended::Broken,
+            _ => Ended::Refused,
         }
     }
 
@@ -75,7 +99,7 @@ impl From<Failure> for Fault {
             _ => None,
         };
         Fault {
-            plugin: Some(failure.plugin().to_owned()),
+            plugin: Some(failure.plugin().into()),
             retryable: match &failure {
                 Failure::Answer { error, .. } => matches!(error.code.as_str(), code::UNAVAILABLE | code::THROTTLED),
                 // Too slow or too busy may pass; a broken rule is broken again.
@@ -124,6 +148,10 @@ impl From<Rejection> for Fault {
                 _ => None,
             },
             upstream_status: status,
+            other_tag: match &rejection {
+                Rejection::EtagChanged { got, .. } => Some(got.as_str().into()),
+                _ => None,
+            },
             ..Fault::new(code, rejection.to_string())
         }
     }

@@ -21,11 +21,14 @@ mod body;
 mod detect;
 mod events;
 mod fault;
+mod hold;
+mod keep;
 mod key;
 mod live;
 mod media;
 mod meter;
 mod open;
+mod origins;
 mod persist;
 mod pull;
 pub mod routes;
@@ -43,9 +46,12 @@ use store::{ObjectId, Records, Store};
 use tokio::sync::Mutex as AsyncMutex;
 
 pub use fault::Fault;
+pub use keep::{Bounds, Standing as Disk};
 pub use session::{Session, SessionId, State};
 
+use keep::Keeper;
 use live::Live;
+use origins::Origins;
 
 /// Sessions at once; one more is refused.
 pub const MAX_SESSIONS: usize = 4096;
@@ -53,10 +59,20 @@ pub const MAX_SESSIONS: usize = 4096;
 /// How the proxy behaves. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Connections to the upstream for one object, at most. Default: 4.
+    /// Connections to one origin, and for one object, at most. How many of them are used is learned. Default: 8.
     pub max_spans: usize,
-    /// How far to fetch ahead of a reader, at most, in bytes. Default: 64 MiB.
+    /// How far to fetch ahead of a reader, at most, in bytes. Default: 256 MiB.
     pub read_ahead_bytes: u64,
+    /// The same in time of the media, once its rate is known. The smaller of the two counts. Default: 2 minutes.
+    pub read_ahead: Duration,
+    /// Whether the rest of a file is fetched too while somebody plays it. Default: no.
+    pub fill: bool,
+    /// Bytes per second from all upstreams together. Default: no limit.
+    pub bandwidth: Option<u64>,
+    /// Bytes per second for each session that does not say otherwise. Default: no limit.
+    pub session_bandwidth: Option<u64>,
+    /// How much of the disk the cache may take. Default: all but 1 GiB.
+    pub bounds: Bounds,
     /// How long a session lives that nobody uses. Default: 6 hours.
     pub session_idle: Duration,
     /// How long a session lives at all. Default: 24 hours.
@@ -70,8 +86,13 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_spans: 4,
-            read_ahead_bytes: 64 << 20,
+            max_spans: 8,
+            read_ahead_bytes: 256 << 20,
+            read_ahead: Duration::from_secs(120),
+            fill: false,
+            bandwidth: None,
+            session_bandwidth: None,
+            bounds: Bounds { quota: None, keep_free: 1 << 30 },
             session_idle: Duration::from_secs(6 * 3600),
             session_lifetime: Duration::from_secs(24 * 3600),
             public_url: None,
@@ -86,6 +107,8 @@ pub struct Proxy {
     plugins: Arc<dyn Plugins>,
     client: fetch::Client,
     store: Arc<Store>,
+    keeper: Arc<Keeper>,
+    origins: Arc<Origins>,
     records: Records,
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
     /// One place per object that some session has open: whoever comes first opens it, the others wait for that.
@@ -114,8 +137,6 @@ pub enum Refusal {
     TooLong(usize),
     #[error("there are {MAX_SESSIONS} sessions already; delete some of them")]
     TooMany,
-    #[error("the session could not be stored: {0}")]
-    Disk(String),
 }
 
 /// What a session is made from.
@@ -138,7 +159,11 @@ impl Proxy {
         store: Arc<Store>,
         records: Records,
     ) -> Arc<Proxy> {
+        let keeper = Keeper::new(store.clone(), config.bounds);
+        tokio::spawn(Keeper::keep_counting(Arc::downgrade(&keeper)));
         let proxy = Arc::new(Proxy {
+            origins: Origins::new(config.max_spans, config.bandwidth),
+            keeper,
             config,
             plugins,
             client,
@@ -168,7 +193,7 @@ impl Proxy {
             return Err(Refusal::TooMany);
         }
         let session = Arc::new(Session::new(new, now_ms(), &self.config));
-        persist::save(self, &session).await.map_err(|error| Refusal::Disk(error.to_string()))?;
+        persist::save_or_warn(self, &session).await;
         self.sessions().insert(session.id(), session.clone());
         metrics::counter!("mediahost_sessions_total").increment(1);
         self.begin(&session);
@@ -219,9 +244,24 @@ impl Proxy {
         }
         key::check_headers(headers.as_deref().unwrap_or_default())?;
         session.renew(url, headers);
-        persist::save(self, session).await.map_err(|error| Refusal::Disk(error.to_string()))?;
+        persist::save_or_warn(self, session).await;
         self.begin(session);
         Ok(())
+    }
+
+    /// Changes how much of the disk the cache may take.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.keeper.set_bounds(bounds);
+    }
+
+    /// Changes what all upstreams together may send, in bytes per second.
+    pub fn set_bandwidth(&self, bytes_per_second: Option<u64>) {
+        self.origins.set_bandwidth(bytes_per_second);
+    }
+
+    /// How it stands with the disk.
+    pub fn disk(&self) -> Disk {
+        self.keeper.standing()
     }
 
     /// Writes what is not yet durable and ends everything.

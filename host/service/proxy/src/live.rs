@@ -1,7 +1,7 @@
-//! An object that is open: the machine that decides what to fetch, its file, its upstream, and everyone who waits.
+//! An object that is open: the machine that decides what to fetch, its bytes, its upstream, and everyone who waits.
 //!
 //! Locks: `machine` and `shared` are held for short, synchronous sections, never over an await; where both are, `machine`
-//! was first.
+//! was first. `saving` is held by whoever changes what the journal says, and may be held over an await.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -9,18 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cache::Granule;
-use cache::object::{Bucket, Input, Limits, Object, Output, ReaderId, SpanId};
-use store::ObjectFile;
-use tokio::sync::{Notify, watch};
+use cache::granule::Hasher;
+use cache::object::{Bucket, Input, LeaseId, Limits, Object, Output, ReaderId, SpanId, Standing};
+use cache::pace::Pace;
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::task::AbortHandle;
 
+use crate::SessionId;
 use crate::fault::Fault;
+use crate::hold::{Hold, MEMORY, MEMORY_AHEAD};
+use crate::keep::Reservation;
 use crate::meter::Meter;
+use crate::origins::{self, Pool, Slot};
 use crate::persist::blocking;
 use crate::span;
-use crate::upstream::Upstream;
+use crate::upstream::{Route, SAMPLE, Sample, Upstream};
 
 /// Bytes that may wait to be made durable.
 const GROUP_BYTES: u64 = 32 << 20;
@@ -31,10 +36,15 @@ const GROUP_WAIT: Duration = Duration::from_secs(1);
 
 /// An object that is open. Ends its tasks when the last session lets go of it.
 pub struct Live {
-    file: Arc<ObjectFile>,
+    me: Weak<Live>,
+    /// Names it where objects wait for a place at an origin.
+    number: u64,
+    hold: Hold,
     etag: String,
     machine: Mutex<Object>,
     shared: Mutex<Shared>,
+    /// Held by whoever writes to the journal, so that nothing is called durable that is just being evicted.
+    saving: AsyncMutex<()>,
     /// Rises whenever something may have become readable, or hopeless.
     changes: watch::Sender<u64>,
     deadline: watch::Sender<Option<Instant>>,
@@ -42,6 +52,8 @@ pub struct Live {
     next_reader: AtomicU64,
     /// Set once the upstream has another version: nothing is fetched or served from here any more.
     dead: AtomicBool,
+    /// The length is provisional: the upstream did not say it.
+    open_ended: AtomicBool,
     upstream_bytes: AtomicU64,
 }
 
@@ -59,19 +71,36 @@ struct Shared {
     /// Why spans failed that were not tried again since, the newest last.
     troubles: VecDeque<(Range<u64>, Fault)>,
     download: Meter,
+    /// Where it waits for a place.
+    waits_at: Option<Arc<Pool>>,
+    /// How long spans are at the moment.
+    span_length: u64,
+    /// Bytes go to memory, so that less is fetched ahead.
+    straitened: bool,
+    pace: Pace,
+    /// Bytes per second that each session may fetch.
+    bandwidths: HashMap<SessionId, Option<u64>>,
+}
+
+/// The permission to begin what the machine wishes.
+struct Turn {
+    route: Option<Route>,
+    /// None when the answer is under way already, or when no connection is needed.
+    slot: Option<Slot>,
 }
 
 impl Live {
-    /// Opens a file that holds `granules` already.
-    pub fn new(
-        file: Arc<ObjectFile>,
-        granules: Vec<Granule>,
-        upstream: Arc<Upstream>,
-        limits: Limits,
-        etag: String,
-    ) -> Arc<Live> {
-        let machine = Object::with_geometry(limits, file.geometry(), granules.iter().copied());
-        let live = Arc::new(Live {
+    /// Opens an object that holds `granules` already.
+    pub fn new(hold: Hold, granules: Vec<Granule>, upstream: Arc<Upstream>, limits: Limits, etag: String) -> Arc<Live> {
+        let mut machine = Object::with_geometry(limits, hold.geometry(), granules.iter().copied());
+        machine.hold_back(true);
+        let meta = hold.meta();
+        machine.mark_unread(meta.unread.iter().map(|(start, end)| *start..*end));
+        let open_ended = meta.open_ended;
+        let live = Arc::new_cyclic(|me| Live {
+            me: me.clone(),
+            number: upstream.origins().number(),
+            hold,
             etag,
             machine: Mutex::new(machine),
             shared: Mutex::new(Shared {
@@ -84,14 +113,20 @@ impl Live {
                 fresh: HashSet::new(),
                 troubles: VecDeque::new(),
                 download: Meter::new(Instant::now()),
+                waits_at: None,
+                span_length: 0,
+                straitened: false,
+                pace: Pace::new(None, Instant::now()),
+                bandwidths: HashMap::new(),
             }),
+            saving: AsyncMutex::default(),
             changes: watch::Sender::new(0),
             deadline: watch::Sender::new(None),
             unsaved: Arc::default(),
             next_reader: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            open_ended: AtomicBool::new(open_ended),
             upstream_bytes: AtomicU64::new(0),
-            file,
         });
         let clock = tokio::spawn(keep_time(Arc::downgrade(&live), live.deadline.subscribe()));
         let saver = tokio::spawn(keep_saving(Arc::downgrade(&live), live.unsaved.clone()));
@@ -99,8 +134,24 @@ impl Live {
         live
     }
 
+    /// Length in bytes; provisional while [`Live::is_open_ended`].
     pub fn total(&self) -> u64 {
-        self.file.geometry().total()
+        self.hold.geometry().total()
+    }
+
+    /// Whether nobody knows the length yet.
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Ordering::Relaxed)
+    }
+
+    /// The length in bytes, once it is known.
+    pub fn length(&self) -> Option<u64> {
+        if self.is_open_ended() { None } else { Some(self.total()) }
+    }
+
+    /// Whether what was taken out of the middle could not be fetched again by itself.
+    pub fn is_settling(&self) -> bool {
+        self.is_open_ended() || self.upstream().is_sequential()
     }
 
     /// A strong entity tag: one per version of the bytes (RFC 9110 §8.8.3).
@@ -108,8 +159,8 @@ impl Live {
         &self.etag
     }
 
-    pub fn file(&self) -> &Arc<ObjectFile> {
-        &self.file
+    pub fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     pub fn upstream(&self) -> Arc<Upstream> {
@@ -125,6 +176,28 @@ impl Live {
         self.handle(Input::Retry);
     }
 
+    /// What a session may fetch, in bytes per second; as many as it likes if none of its kind has a limit. All sessions of an
+    /// object share what they may together.
+    pub fn set_bandwidth(&self, session: SessionId, bytes_per_second: Option<u64>) {
+        let mut shared = self.shared();
+        shared.bandwidths.insert(session, bytes_per_second);
+        shared.allot();
+    }
+
+    /// A session is gone.
+    pub fn leave(&self, session: SessionId) {
+        let mut shared = self.shared();
+        shared.bandwidths.remove(&session);
+        shared.allot();
+    }
+
+    /// How long to pause after these bytes, so that no bandwidth is exceeded.
+    pub fn pace(&self, bytes: u64) -> Duration {
+        let mut shared = self.shared();
+        let own = shared.pace.take(Instant::now(), bytes);
+        own.max(shared.upstream.origins().pace(bytes))
+    }
+
     /// Tells the machine what happened, and does what it says.
     pub fn handle(self: &Arc<Self>, input: Input) {
         if self.is_dead() {
@@ -134,14 +207,19 @@ impl Live {
         let mut machine = self.machine();
         machine.handle_input(Instant::now(), input);
         let until = loop {
-            match machine.poll_output() {
-                Output::Fetch { span, range } => self.fetch(span, range),
-                Output::Cancel { span } => {
-                    if let Some(task) = self.shared().spans.remove(&span) {
-                        task.abort();
-                    }
+            // Cancels come first: each of them makes room.
+            while let Output::Cancel { span } = machine.poll_output() {
+                if let Some(task) = self.shared().spans.remove(&span) {
+                    task.abort();
                 }
-                Output::Wait { until } => break until,
+            }
+            let Some(turn) = self.turn(&mut machine) else { break machine.next_deadline() };
+            machine.hold_back(false);
+            let output = machine.poll_output();
+            machine.hold_back(true);
+            match output {
+                Output::Fetch { span, range } => self.fetch(span, range, turn),
+                Output::Cancel { .. } | Output::Wait { .. } => break machine.next_deadline(),
             }
         };
         drop(machine);
@@ -149,11 +227,41 @@ impl Live {
         self.changed();
     }
 
-    fn fetch(self: &Arc<Self>, span: SpanId, range: Range<u64>) {
+    /// Whether what the machine wishes may begin now. If there is no place for it, it waits for one.
+    fn turn(&self, machine: &mut Object) -> Option<Turn> {
+        let mut shared = self.shared();
+        let Some(mut wish) = machine.wish() else {
+            shared.wait_at(None, self.number);
+            return None;
+        };
+        let Some(route) = shared.upstream.route(wish.range.start) else {
+            shared.wait_at(None, self.number);
+            return Some(Turn { route: None, slot: None });
+        };
+        let length = route.pool.span_length();
+        if std::mem::replace(&mut shared.span_length, length) != length {
+            machine.handle_input(Instant::now(), Input::SpanLength { bytes: length });
+            wish = machine.wish()?;
+        }
+        if shared.upstream.primed().is_some_and(|primed| primed.start == wish.range.start) {
+            return Some(Turn { route: Some(route), slot: None });
+        }
+        let slot = route.pool.take(self.number, &self.me, wish.urgency);
+        shared.wait_at(slot.is_none().then(|| route.pool.clone()), self.number);
+        slot.map(|slot| Turn { route: Some(route), slot: Some(slot) })
+    }
+
+    fn fetch(self: &Arc<Self>, span: SpanId, range: Range<u64>, turn: Turn) {
         // The lock is held until the handle is filed, so that a span that ends at once finds it.
         let mut shared = self.shared();
-        let task = tokio::spawn(span::run(Arc::downgrade(self), shared.upstream.clone(), span, range));
+        let begin = turn.route.zip(turn.slot);
+        let task = tokio::spawn(span::run(Arc::downgrade(self), shared.upstream.clone(), span, range, begin));
         shared.spans.insert(span, task.abort_handle());
+    }
+
+    /// Whether a reader waits for bytes of a span.
+    pub fn is_awaited(&self, span: SpanId) -> bool {
+        self.machine().is_awaited(span)
     }
 
     /// A piece of a span has come: writes it, and lets readers have it.
@@ -162,33 +270,144 @@ impl Live {
         span: SpanId,
         at: u64,
         pieces: Vec<Bytes>,
-        hasher: cache::granule::Hasher,
-    ) -> Result<cache::granule::Hasher, Fault> {
-        let file = self.file.clone();
+        hasher: Hasher,
+        room: &Option<Arc<Reservation>>,
+    ) -> Result<Hasher, Fault> {
         let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let written = blocking(move || write(&file, at, &pieces, hasher)).await;
-        let (hasher, granules) = written?;
+        let (live, room) = (self.clone(), room.clone());
+        let written = blocking(move || live.hold.write(at, &pieces, hasher, room.as_deref())).await?;
         self.upstream_bytes.fetch_add(length, Ordering::Relaxed);
         metrics::counter!("mediahost_upstream_bytes_total").increment(length);
         {
             let mut shared = self.shared();
             shared.download.add(Instant::now(), length);
-            for granule in &granules {
+            for granule in &written.granules {
                 shared.fresh.insert(granule.index);
                 shared.unverified.remove(&granule.index);
-                shared.pending_bytes += u64::from(granule.length);
             }
-            shared.pending.extend_from_slice(&granules);
+            shared.pending_bytes += written.on_disk.iter().map(|granule| u64::from(granule.length)).sum::<u64>();
+            shared.pending.extend_from_slice(&written.on_disk);
             if shared.pending_bytes >= GROUP_BYTES {
                 self.unsaved.many.notify_one();
             }
         }
-        if !granules.is_empty() {
+        if !written.on_disk.is_empty() {
             self.unsaved.some.notify_one();
-            self.handle(Input::Stored { granules });
+        }
+        if !written.granules.is_empty() {
+            self.handle(Input::Stored { granules: written.granules });
         }
         self.handle(Input::Arrived { span, end: at + length });
-        Ok(hasher)
+        self.keep_memory_small().await;
+        Ok(written.hasher)
+    }
+
+    /// Fetches less ahead while bytes go to memory, and lets go of those that nobody is near to.
+    async fn keep_memory_small(self: &Arc<Self>) {
+        let held = self.hold.in_memory_bytes();
+        let straitened = held > 0;
+        if std::mem::replace(&mut self.shared().straitened, straitened) != straitened {
+            self.handle(Input::AheadAtMost { bytes: straitened.then_some(MEMORY_AHEAD) });
+        }
+        if held > MEMORY / 2 {
+            self.evict(&self.hold.granules_in_memory()).await;
+        }
+    }
+
+    /// The end of what had no length has come.
+    pub async fn settled(self: &Arc<Self>, span: SpanId, total: u64, hasher: &Hasher) -> Result<(), Fault> {
+        // What is complete is made durable under the old cut.
+        self.flush().await;
+        let _saving = self.saving.lock().await;
+        let live = self.clone();
+        blocking(move || live.hold.settle(total)).await?;
+        let last = hasher.settle();
+        let last: Vec<Granule> = last.into_iter().collect();
+        self.handle(Input::Settled { total });
+        if !last.is_empty() {
+            let on_disk = self.hold.on_disk(&last);
+            self.shared().pending.extend(on_disk);
+            self.unsaved.some.notify_one();
+            self.handle(Input::Stored { granules: last });
+        }
+        self.open_ended.store(false, Ordering::Relaxed);
+        self.finished(span);
+        Ok(())
+    }
+
+    /// What is there and what of it may go.
+    pub fn standing(&self) -> Standing {
+        self.machine().standing()
+    }
+
+    /// Gives up granules, but for those that somebody is being handed, is near to, or that are on their way.
+    pub async fn evict(self: &Arc<Self>, granules: &[Range<u64>]) {
+        let _saving = self.saving.lock().await;
+        let taken = self.machine().evict(granules);
+        if taken.is_empty() {
+            return;
+        }
+        {
+            let gone = |index: u64| taken.iter().any(|run| run.contains(&index));
+            let mut shared = self.shared();
+            shared.pending.retain(|granule| !gone(granule.index));
+            shared.unverified.retain(|index, _| !gone(*index));
+            shared.fresh.retain(|index| !gone(*index));
+        }
+        let (live, leaving) = (self.clone(), taken.clone());
+        blocking(move || live.hold.evict(&leaving)).await;
+        self.handle(Input::Evicted { granules: taken });
+    }
+
+    /// Keeps a range from being evicted for as long as the lease lives; none if it was evicted already.
+    pub fn lease(self: &Arc<Self>, range: Range<u64>) -> Option<Lease> {
+        let id = self.machine().hold(range)?;
+        Some(Lease { live: self.clone(), id })
+    }
+
+    /// Bytes that are here, to compare an address with: from the head, the middle and the end of what is there of a range.
+    pub async fn samples(self: &Arc<Self>, within: Range<u64>) -> Vec<Sample> {
+        let geometry = self.hold.geometry();
+        let present: Vec<Range<u64>> = self.standing().present;
+        let whole = |run: &Range<u64>| {
+            let start = run.start.max(within.start.div_ceil(u64::from(geometry.granule())));
+            let end =
+                run.end.min(if within.end >= geometry.total() { u64::MAX } else { geometry.index_at(within.end) });
+            start..end
+        };
+        let runs: Vec<Range<u64>> = present.iter().map(whole).filter(|run| run.start < run.end).collect();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return Vec::new() };
+        let middle = &runs[runs.len() / 2];
+        let mut indices = vec![first.start, middle.start + (middle.end - middle.start) / 2, last.end - 1];
+        indices.dedup();
+        let mut samples = Vec::new();
+        for index in indices {
+            let range = geometry.range_of(index);
+            let range = range.start..range.end.min(range.start + SAMPLE);
+            samples.extend(self.copy(range.clone()).await.map(|bytes| (range.start, bytes)));
+        }
+        samples
+    }
+
+    /// A copy of bytes that are here and intact; none if they are not.
+    pub async fn copy(self: &Arc<Self>, range: Range<u64>) -> Option<Bytes> {
+        if range.is_empty() || self.readable(range.start).0 < range.end || self.verify(range.clone()).await < range.end
+        {
+            return None;
+        }
+        let lease = self.lease(range.clone())?;
+        let live = self.clone();
+        let copied = blocking(move || {
+            let mut copy = BytesMut::new();
+            while copy.len() < (range.end - range.start) as usize {
+                let at = range.start + copy.len() as u64;
+                copy.extend_from_slice(&live.hold.bytes(at..range.end).ok()?);
+            }
+            Some(copy.freeze())
+        });
+        let copied = copied.await;
+        drop(lease);
+        copied
     }
 
     /// A span has ended well.
@@ -211,7 +430,7 @@ impl Live {
             shared.troubles.pop_front();
         }
         // What had come of an incomplete granule is missing again too.
-        let missing = self.file.geometry().floor(missing.start)..missing.end;
+        let missing = self.hold.geometry().floor(missing.start)..missing.end;
         shared.troubles.push_back((missing, fault));
         drop(shared);
         if changed {
@@ -285,7 +504,7 @@ impl Live {
     /// Compares granules of an earlier run with their checksums before their first use. Those that do not match are
     /// fetched again; the answer is where the good bytes from `range.start` on end.
     pub async fn verify(self: &Arc<Self>, range: Range<u64>) -> u64 {
-        let geometry = self.file.geometry();
+        let geometry = self.hold.geometry();
         let suspects: Vec<Granule> = {
             let shared = self.shared();
             if shared.unverified.is_empty() {
@@ -298,9 +517,11 @@ impl Live {
         if suspects.is_empty() {
             return range.end;
         }
-        let file = self.file.clone();
+        // What is from an earlier run is in a file.
+        let Some(file) = self.hold.file().cloned() else { return range.end };
+        let verified = file.clone();
         let checked: Vec<(Granule, bool)> =
-            blocking(move || suspects.into_iter().map(|granule| (granule, file.verify(&granule))).collect()).await;
+            blocking(move || suspects.into_iter().map(|granule| (granule, verified.verify(&granule))).collect()).await;
         let mut good = range.end;
         for (granule, sound) in checked {
             if sound {
@@ -317,7 +538,7 @@ impl Live {
             // In this order nobody can find it both present and beyond suspicion.
             self.handle(Input::Lost { granule: granule.index });
             self.shared().unverified.remove(&granule.index);
-            let file = self.file.clone();
+            let file = file.clone();
             if let Err(error) = blocking(move || file.forget(granule.index)).await {
                 tracing::warn!(%error, "the damaged part could not be marked as such");
             }
@@ -327,7 +548,7 @@ impl Live {
 
     /// Counts bytes that go to a client; the answer is how many of them were there before anybody waited for them.
     pub fn count_served(&self, range: &Range<u64>) -> u64 {
-        let geometry = self.file.geometry();
+        let geometry = self.hold.geometry();
         let mut shared = self.shared();
         let length = range.end - range.start;
         if shared.fresh.is_empty() {
@@ -350,15 +571,13 @@ impl Live {
 
     /// Makes everything that is complete durable.
     pub async fn flush(&self) {
+        let _saving = self.saving.lock().await;
         let granules = {
             let mut shared = self.shared();
             shared.pending_bytes = 0;
             std::mem::take(&mut shared.pending)
         };
-        if granules.is_empty() {
-            return;
-        }
-        let file = self.file.clone();
+        let Some(file) = self.hold.file().filter(|_| !granules.is_empty()).cloned() else { return };
         let committed = granules.clone();
         match blocking(move || file.commit(&committed)).await {
             Ok(()) => self.machine().handle_input(Instant::now(), Input::Durable { granules }),
@@ -372,13 +591,31 @@ impl Live {
         self.machine().picture(buckets)
     }
 
+    /// What is being waited for while somebody waits for bytes: in words for people.
+    pub fn waits_for(&self) -> Option<String> {
+        let upstream = self.upstream();
+        let at = self.machine().waiting_at()?;
+        if let Some(fault) = self.trouble(at) {
+            return Some(format!("the upstream: {}", fault.message));
+        }
+        let standing = upstream.route(at)?.pool.standing();
+        Some(match standing.quiet {
+            Some(left) => format!("the upstream, which asked to be left alone for {} s more", left.as_secs() + 1),
+            None if standing.in_flight >= standing.window => "a free connection to the upstream".to_owned(),
+            None => "bytes from the upstream".to_owned(),
+        })
+    }
+
     /// Bytes there, spans under way, bits per second from the upstream, bytes from it.
     pub fn numbers(&self) -> Numbers {
         let (present_bytes, active_workers, complete) = {
             let machine = self.machine();
             (machine.present_bytes(), machine.in_flight().count(), machine.is_complete())
         };
+        let origin = self.upstream().route(0).map(|route| (route.pool.origin().to_string(), route.pool.standing()));
         Numbers {
+            origin,
+            memory_bytes: self.hold.in_memory_bytes(),
             present_bytes,
             active_workers,
             complete,
@@ -417,6 +654,10 @@ impl Live {
 
 /// What there is to say about an open object.
 pub struct Numbers {
+    /// Where the bytes come from, and how it stands there.
+    pub origin: Option<(String, origins::Standing)>,
+    /// Bytes that are in memory because the disk does not take them.
+    pub memory_bytes: u64,
     pub present_bytes: u64,
     pub active_workers: usize,
     pub complete: bool,
@@ -424,15 +665,49 @@ pub struct Numbers {
     pub upstream_bytes: u64,
 }
 
+/// Keeps bytes from being evicted while they are handed to a client.
+pub struct Lease {
+    live: Arc<Live>,
+    id: LeaseId,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.live.machine().release(self.id);
+    }
+}
+
+impl Shared {
+    /// Waits for a place at one origin, or at none.
+    fn wait_at(&mut self, pool: Option<Arc<Pool>>, number: u64) {
+        let same = |before: &Arc<Pool>| pool.as_ref().is_some_and(|now| Arc::ptr_eq(before, now));
+        if let Some(before) = self.waits_at.take_if(|before| !same(before)) {
+            before.leave(number);
+        }
+        self.waits_at = pool;
+    }
+
+    /// Shares of all sessions together; no limit if one of them has none.
+    fn allot(&mut self) {
+        let all = self.bandwidths.values().copied().try_fold(0u64, |sum, one| Some(sum.saturating_add(one?)));
+        self.pace.set_rate(Instant::now(), all.filter(|_| !self.bandwidths.is_empty()));
+    }
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         self.end_tasks();
+        let standing = self.machine.get_mut().unwrap_or_else(PoisonError::into_inner).standing();
         let shared = self.shared.get_mut().unwrap_or_else(PoisonError::into_inner);
         shared.tasks.drain(..).for_each(|task| task.abort());
-        let (file, pending) = (self.file.clone(), std::mem::take(&mut shared.pending));
+        shared.wait_at(None, self.number);
+        let pending = std::mem::take(&mut shared.pending);
+        let Some(file) = self.hold.file().cloned() else { return };
         let save = move || {
             let saved = if pending.is_empty() { Ok(()) } else { file.commit(&pending) };
-            if let Err(error) = saved.and_then(|()| file.close()) {
+            let unread: Vec<(u64, u64)> = standing.unread.into_iter().map(|run| (run.start, run.end)).collect();
+            let note = |meta: &mut cache::Meta| (meta.unread, meta.accessed_ms) = (unread, crate::now_ms());
+            if let Err(error) = saved.and_then(|()| file.update_meta(note)).and_then(|()| file.close()) {
                 tracing::warn!(%error, "fetched bytes could not be made durable");
             }
         };
@@ -442,22 +717,6 @@ impl Drop for Live {
             Err(_) => save(),
         }
     }
-}
-
-fn write(
-    file: &ObjectFile,
-    at: u64,
-    pieces: &[Bytes],
-    mut hasher: cache::granule::Hasher,
-) -> Result<(cache::granule::Hasher, Vec<Granule>), Fault> {
-    let (mut at, mut granules) = (at, Vec::new());
-    for piece in pieces {
-        file.write_at(at, piece)?;
-        let done = hasher.push(at, piece).map_err(|error| Fault::new(plugin::code::INTERNAL, error.to_string()))?;
-        granules.extend(done);
-        at += piece.len() as u64;
-    }
-    Ok((hasher, granules))
 }
 
 async fn keep_time(live: Weak<Live>, mut deadline: watch::Receiver<Option<Instant>>) {

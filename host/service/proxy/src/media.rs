@@ -43,16 +43,17 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         Ok(live) => live,
         Err(fault) => return problem(fault).into_response(),
     };
-    let meta = live.file().meta();
+    let meta = live.hold().meta();
     let media_type = content_type(&session, &meta);
     let representation = Representation {
-        length: Some(live.total()),
+        length: live.length(),
         etag: Some(live.etag()),
         last_modified: meta.validators.last_modified.as_deref(),
         date: meta.validators.date.as_deref(),
     };
     let decision = decision(request.method(), request.headers(), &representation);
-    let total = live.total();
+    // Of what has no length yet everything is served as it comes; ranges have to wait until it is known.
+    let (total, length_known) = (live.total(), live.length().is_some());
     let mut headers = HeaderMap::new();
     let mut set = |name: header::HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -60,7 +61,9 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         }
     };
     set(header::ETAG, live.etag());
-    set(header::ACCEPT_RANGES, "bytes");
+    if length_known {
+        set(header::ACCEPT_RANGES, "bytes");
+    }
     // A player may keep it, and has to ask whether it is still so.
     set(header::CACHE_CONTROL, "private, no-cache");
     if let Some(date) = &meta.validators.last_modified {
@@ -73,7 +76,10 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
             set(header::CONTENT_RANGE, &unsatisfied_range(total));
             (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new(), Vec::new(), Some(0), None)
         }
-        Decision::Whole => (StatusCode::OK, vec![(Vec::new(), 0..total)], Vec::new(), Some(total), Some(media_type)),
+        Decision::Whole => {
+            let length = length_known.then_some(total);
+            (StatusCode::OK, vec![(Vec::new(), 0..total)], Vec::new(), length, Some(media_type))
+        }
         Decision::Part(range) => {
             set(header::CONTENT_RANGE, &content_range(&range, total));
             let length = range.end - range.start;
@@ -171,7 +177,7 @@ fn problem(fault: Fault) -> Problem {
     let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut problem = Problem::new(status, fault.code, fault.message);
     if let Some(plugin) = fault.plugin {
-        problem = problem.with("plugin", plugin);
+        problem = problem.with("plugin", plugin.into_string());
     }
     if let Some(retry_after_ms) = fault.retry_after_ms {
         problem = problem.with("retry_after_ms", retry_after_ms);

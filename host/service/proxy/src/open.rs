@@ -10,9 +10,10 @@ use plugin::Failure;
 use plugin::code;
 use plugin::detect::IndexRange;
 use plugin::source::{MediaSource, Open, Opened, Origin, Plan};
-use store::{ObjectFile, ObjectId, Stored};
+use store::{ObjectId, Stored};
 
 use crate::fault::Fault;
+use crate::hold::Hold;
 use crate::live::Live;
 use crate::persist::blocking;
 use crate::session::{Facts, NOT_MEDIA};
@@ -30,9 +31,25 @@ const SCOPE: &str = "operator";
 
 /// Opens a session, or tells it why that failed.
 pub async fn open(proxy: Arc<Proxy>, session: Arc<Session>, number: u64) {
+    let _watch = Watch { session: session.clone(), number };
     match attempt(&proxy, &session).await {
         Ok(()) => session.set_ready(now_ms()),
         Err(fault) => session.opening_failed(number, fault),
+    }
+}
+
+/// Ends an opening that ends in a panic, so that nobody waits for it. A panic is a fault of ours; the session is told.
+struct Watch {
+    session: Arc<Session>,
+    number: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let fault = Fault::new(code::INTERNAL, "a fault of the program ended the opening");
+            self.session.opening_failed(self.number, fault);
+        }
     }
 }
 
@@ -47,7 +64,7 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     session.set_object(id, key.clone());
     let named = about.name.clone();
     let asked = Open { uri: request.url, headers: request.headers, purpose: "play" };
-    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, asked, plan));
+    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, asked, plan, proxy.origins.clone()));
 
     session.set_waiting(Some("the upstream"));
     let place = proxy.place(id);
@@ -60,7 +77,7 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         *open = Some(found.live.clone());
         found
     };
-    let meta = live.file().meta();
+    let meta = live.hold().meta();
     let name = named.or(meta.name.clone());
     session.set_live(live.clone(), place, name.clone(), meta.content_type.clone());
     if let Some(fault) = wants {
@@ -73,6 +90,7 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     session.set_waiting(Some("the container's index"));
     let facts = facts(proxy, &live, name.as_deref(), meta).await?;
     let first = facts.first.clone();
+    live.handle(Input::Rate { bytes_per_second: facts.bit_rate.map(|bits| bits / 8) });
     session.set_facts(facts);
     warm(&live, &first).await
 }
@@ -88,7 +106,7 @@ async fn plan(proxy: &Proxy, request: &NewSession) -> Result<(Arc<dyn MediaSourc
             Ok(Opened::Plan(plan)) => return Ok((source, plan)),
             Ok(Opened::Manifest(manifest)) => {
                 let message = format!("the address is a {} manifest, which this version does not serve", manifest.kind);
-                return Err(Fault { plugin: Some(source.id().to_owned()), ..Fault::new(code::UNSUPPORTED, message) });
+                return Err(Fault { plugin: Some(source.id().into()), ..Fault::new(code::UNSUPPORTED, message) });
             }
             Err(failure @ Failure::Answer { .. }) => return Err(failure.into()),
             Err(failure) => last = failure.into(),
@@ -117,8 +135,21 @@ async fn join(
     live: Arc<Live>,
     upstream: Arc<Upstream>,
 ) -> Result<Found, Fault> {
-    let meta = live.file().meta();
+    let meta = live.hold().meta();
     match still_good(&upstream, &meta, None).await {
+        _ if live.is_open_ended() => live.set_upstream(upstream),
+        Err(fault) if fault.other_tag.is_some() => {
+            return match another_edge(&upstream, &live, fault).await? {
+                true => {
+                    live.set_upstream(upstream);
+                    Ok(live.into())
+                }
+                false => {
+                    live.retire();
+                    Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into())
+                }
+            };
+        }
         Ok(Verdict::Same { .. }) => live.set_upstream(upstream),
         Ok(Verdict::Changed) => {
             live.retire();
@@ -141,15 +172,38 @@ async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Ar
     let Some(stored) = stored else { return Ok(create(proxy, id, key, upstream).await?.into()) };
     let missing = first_missing(&stored);
     let (empty, complete) = (stored.granules.is_empty(), missing.is_none());
-    let keep = |ignores_ranges| {
-        live(proxy, id, stored.file.clone(), stored.granules.clone(), upstream.clone(), ignores_ranges)
+    let kept = || {
+        let hold = Hold::new(stored.file.clone(), proxy.keeper.clone());
+        live(proxy, id, hold, stored.granules.clone(), upstream.clone())
+    };
+    let fresh = || async {
+        // The version that was pinned is not the one to ask for.
+        tracing::info!("the upstream has another version now; the cached one is dropped");
+        Ok(create(proxy, id, key.clone(), Arc::new(Upstream::again(&upstream))).await?.into())
     };
     match still_good(&upstream, &stored.meta, missing).await {
-        Ok(Verdict::Same { ignores_ranges }) => Ok(keep(ignores_ranges).into()),
-        // The version that was pinned is not the one to ask for.
-        Ok(Verdict::Changed) => {
-            tracing::info!("the upstream has another version now; the cached one is dropped");
-            Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into())
+        Ok(Verdict::Same { vouched: true }) => Ok(kept().into()),
+        // Nothing but the length says that it is the same, so bytes are compared.
+        Ok(Verdict::Same { vouched: false }) => {
+            let live = kept();
+            match is_same(&upstream, &live).await {
+                Ok(false) => {
+                    live.retire();
+                    fresh().await
+                }
+                _ => Ok(live.into()),
+            }
+        }
+        Ok(Verdict::Changed) => fresh().await,
+        Err(fault) if fault.other_tag.is_some() => {
+            let live = kept();
+            match another_edge(&upstream, &live, fault).await? {
+                true => Ok(live.into()),
+                false => {
+                    live.retire();
+                    fresh().await
+                }
+            }
         }
         // What is here can be played while the upstream is away, wants credentials, or has lost it.
         Err(fault) if !empty && (fault.retryable || fault.wants_auth() || complete) => {
@@ -158,21 +212,56 @@ async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Ar
                 "what is cached is served, since the upstream gives nothing: {}",
                 fault.message
             );
-            Ok(Found { live: keep(false), wants: fault.wants_auth().then_some(fault) })
+            Ok(Found { live: kept(), wants: fault.wants_auth().then_some(fault) })
         }
         Err(fault) => Err(fault),
     }
 }
 
+/// Whether an upstream that names the file by another tag has the same bytes as those that we have.
+async fn another_edge(upstream: &Upstream, live: &Arc<Live>, fault: Fault) -> Result<bool, Fault> {
+    let (Some(tag), Some(route)) = (&fault.other_tag, upstream.route(0)) else { return Err(fault) };
+    match upstream.prove_tag(&route, tag, &live.samples(0..u64::MAX).await).await {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.is_change() || fault.code == "unproven" => Ok(false),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Whether an upstream that says nothing of versions has the same bytes as those that we have.
+async fn is_same(upstream: &Upstream, live: &Arc<Live>) -> Result<bool, Fault> {
+    let Some(route) = upstream.route(0) else { return Ok(true) };
+    let samples = live.samples(0..u64::MAX).await;
+    if samples.is_empty() {
+        return Ok(true);
+    }
+    upstream.prove_same(&route, &samples).await
+}
+
+/// The length that is assumed of what has none. A sparse file of it takes nothing.
+const PROVISIONAL: u64 = 64 << 30;
+
 async fn create(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Arc<Live>, Fault> {
     let probe = first_answer(&upstream).await?;
-    let mut meta = Meta::new(key, probe.total, now_ms());
+    let mut meta = Meta::new(key, probe.total.unwrap_or(PROVISIONAL), now_ms());
+    meta.open_ended = probe.total.is_none();
     meta.validators = probe.validators;
     meta.content_type = probe.media_type;
     meta.name = probe.name;
-    let store = proxy.store.clone();
-    let file = blocking(move || store.create(&id, meta)).await?;
-    Ok(live(proxy, id, file, Vec::new(), upstream, probe.ignores_ranges))
+    let (store, wanted) = (proxy.store.clone(), meta.clone());
+    let made = blocking(move || store.create(&id, wanted)).await;
+    let hold = match made {
+        Ok(file) => Hold::new(file, proxy.keeper.clone()),
+        Err(error) => {
+            tracing::warn!(%error, "a file cannot be kept, and is played from memory");
+            metrics::counter!("mediahost_cache_refused_total").increment(1);
+            let geometry = meta.geometry().map_err(|error| Fault::new(code::TOO_LARGE, error.to_string()))?;
+            // A number of its own, since the tag of its bytes is made from it.
+            meta.generation = now_ms();
+            Hold::in_memory(meta, geometry, proxy.keeper.clone())
+        }
+    };
+    Ok(live(proxy, id, hold, Vec::new(), upstream))
 }
 
 /// Attempts at the first request. Who waits for a film to begin would rather know soon.
@@ -233,19 +322,19 @@ fn first_missing(stored: &Stored) -> Option<Range<u64>> {
     })
 }
 
-fn live(
-    proxy: &Proxy,
-    id: ObjectId,
-    file: Arc<ObjectFile>,
-    granules: Vec<Granule>,
-    upstream: Arc<Upstream>,
-    ignores_ranges: bool,
-) -> Arc<Live> {
-    let mut limits =
-        Limits { max_spans: proxy.config.max_spans, ahead_max: proxy.config.read_ahead_bytes, ..Limits::default() };
-    if ignores_ranges {
+fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstream: Arc<Upstream>) -> Arc<Live> {
+    let config = &proxy.config;
+    let mut limits = Limits {
+        max_spans: config.max_spans,
+        ahead_max: config.read_ahead_bytes,
+        ahead_time: config.read_ahead,
+        fill: config.fill,
+        ..Limits::default()
+    };
+    let meta = hold.meta();
+    if upstream.is_sequential() {
         // One connection that gives everything in order: whoever is ahead of it waits for it.
-        let all = file.geometry().total().max(1);
+        let all = meta.total.max(1);
         limits = Limits {
             max_spans: 1,
             span_min: all,
@@ -256,9 +345,10 @@ fn live(
             ..limits
         };
     }
-    let etag = format!("\"{id}-{}\"", file.generation());
+    let etag = format!("\"{id}-{}\"", meta.generation);
     let under_way = upstream.primed();
-    let live = Live::new(file, granules, upstream, limits, etag);
+    let live = Live::new(hold, granules, upstream, limits, etag);
+    proxy.keeper.opened(id, &live);
     if let Some(range) = under_way {
         // Wanted as one span, so that all of the answer is used.
         live.handle(Input::Warm { range });
@@ -283,16 +373,19 @@ async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) 
             ));
         }
         let head = UNKNOWN_HEAD.min(live.total());
-        let tail = live.total().saturating_sub(UNKNOWN_HEAD).max(head);
+        // Where the end is nobody knows, there is none to warm.
+        let end = live.length().unwrap_or(head);
+        let tail = end.saturating_sub(UNKNOWN_HEAD).max(head);
         let range = |offset, end: u64, what: &str| IndexRange { offset, length: end - offset, what: what.into() };
-        let first = [range(0, head, "head"), range(tail, live.total(), "tail")];
+        let first = [range(0, head, "head"), range(tail, end, "tail")];
         let first = first.into_iter().filter(|range| range.length > 0).collect();
         return Ok(Facts { media_type: meta.content_type, first, ..Facts::default() });
     };
-    let length = live.total();
+    let length = live.length();
     let facts = Facts {
         bit_rate: layout.bit_rate.or_else(|| {
-            layout.duration_ms.filter(|ms| *ms > 0).map(|ms| (u128::from(length) * 8000 / u128::from(ms)) as u64)
+            let ms = layout.duration_ms.filter(|ms| *ms > 0)?;
+            Some((u128::from(length?) * 8000 / u128::from(ms)) as u64)
         }),
         container: Some(layout.format),
         media_type: layout.media_type.or(meta.content_type),
@@ -300,8 +393,16 @@ async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) 
         duration_ms: layout.duration_ms,
         first: layout.first,
     };
-    let (file, known) = (live.file().clone(), serde_json::to_value(&facts).ok());
-    let kept = blocking(move || file.update_meta(|meta| meta.layout = known)).await;
+    let known = serde_json::to_value(&facts).ok();
+    let geometry = live.hold().geometry();
+    let granules = |range: &IndexRange| {
+        let end = range.offset.saturating_add(range.length).min(geometry.total());
+        (range.offset < end).then(|| (geometry.index_at(range.offset), geometry.index_at(end - 1) + 1))
+    };
+    let protected: Vec<(u64, u64)> = facts.first.iter().filter_map(granules).collect();
+    let held = live.clone();
+    let note = move |meta: &mut Meta| (meta.layout, meta.protected) = (known, protected);
+    let kept = blocking(move || held.hold().update_meta(note)).await;
     if let Err(error) = kept {
         tracing::warn!(%error, "what is known of a file could not be kept");
     }

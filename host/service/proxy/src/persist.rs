@@ -41,7 +41,7 @@ fn read(records: &Records, name: &str, config: &Config) -> Option<Session> {
     Some(Session::restored(id, new, record.created_ms, now_ms(), config))
 }
 
-pub async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error> {
+async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error> {
     let request = session.request();
     let record = Record {
         url: request.url,
@@ -53,6 +53,13 @@ pub async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Er
     // Text and numbers: writing them as JSON cannot fail.
     let bytes = serde_json::to_vec(&record).unwrap_or_default();
     blocking(move || proxy.records.put(&name, &bytes)).await
+}
+
+/// A session that cannot be written down works all the same, until the end of this run.
+pub async fn save_or_warn(proxy: &Arc<Proxy>, session: &Session) {
+    if let Err(error) = save(proxy, session).await {
+        tracing::warn!(session = ?session.id(), %error, "a session cannot be written down and ends with this run");
+    }
 }
 
 pub async fn forget(proxy: &Proxy, id: SessionId) {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use plugin::{BoxStream, Failure};
 
-use crate::fault::Fault;
+use cache::origin::Ended;
+
+use crate::fault::{CHANGED, Fault};
+use crate::origins::Slot;
 use crate::persist::blocking;
 
 /// Bytes of a file that are read in one go.
@@ -16,14 +19,38 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Bytes on their way: exactly `left` of them, or a fault.
 pub enum Pull {
-    Http { response: Box<fetch::Response>, skip: u64, left: u64 },
+    Http {
+        response: Box<fetch::Response>,
+        /// Given back as soon as everything has come.
+        slot: Option<Slot>,
+        skip: u64,
+        left: u64,
+        /// Its end is where the server ends it.
+        open_ended: bool,
+        /// What has to come at the end of what is skipped.
+        known: Known,
+    },
     Bytes(Bytes),
-    Zeros { left: u64 },
-    File { path: PathBuf, at: u64, left: u64 },
-    Computed { stream: BoxStream<'static, Result<Bytes, Failure>>, left: u64 },
+    Zeros {
+        left: u64,
+    },
+    File {
+        path: PathBuf,
+        at: u64,
+        left: u64,
+    },
+    Computed {
+        stream: BoxStream<'static, Result<Bytes, Failure>>,
+        left: u64,
+    },
 }
 
 impl Pull {
+    /// Whether the end of what had no length has come.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Pull::Http { open_ended: true, slot: None, left: 1.., .. })
+    }
+
     /// The next piece if it has come already. Only a connection can be asked so: a file or a plugin that is left in the
     /// middle of an answer would lose it.
     pub fn next_at_once(&mut self) -> Option<Result<Bytes, Fault>> {
@@ -64,20 +91,67 @@ impl Pull {
                 }
                 None => Err(Fault::new("plugin-fault", "the plugin ended its bytes early")),
             },
-            Pull::Http { response, skip, left } => loop {
-                let Some(mut piece) = response.chunk().await? else {
-                    let fault = Fault::new("ended-early", "the server ended its answer before all of it had come");
-                    return Err(Fault { retryable: true, ..fault });
-                };
-                let cut = (*skip).min(piece.len() as u64);
-                *skip -= cut;
-                piece = piece.slice(cut as usize..);
-                piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-                if !piece.is_empty() {
-                    *left -= piece.len() as u64;
-                    return Ok(Some(piece));
+            Pull::Http { response, slot, skip, left, open_ended, known } => {
+                let piece = next_of(response, skip, left, *open_ended, known).await;
+                match (&piece, slot.as_ref()) {
+                    (Ok(Some(piece)), Some(slot)) => slot.received(piece.len() as u64),
+                    (Err(fault), Some(_)) => slot.take().into_iter().for_each(|slot| slot.end(fault.ended())),
+                    _ => {}
                 }
-            },
+                if *left == 0 || matches!(piece, Ok(None)) {
+                    slot.take().into_iter().for_each(|slot| slot.end(Ended::Done));
+                }
+                piece
+            }
+        }
+    }
+}
+
+/// The next piece of an answer's body, without what is to be skipped of it.
+async fn next_of(
+    response: &mut fetch::Response,
+    skip: &mut u64,
+    left: &mut u64,
+    open_ended: bool,
+    known: &mut Known,
+) -> Result<Option<Bytes>, Fault> {
+    loop {
+        let Some(mut piece) = response.chunk().await? else {
+            if open_ended && *skip == 0 {
+                return Ok(None);
+            }
+            let fault = Fault::new("ended-early", "the server ended its answer before all of it had come");
+            return Err(Fault { retryable: true, ..fault });
+        };
+        let cut = (*skip).min(piece.len() as u64);
+        known.compare(&piece[..cut as usize])?;
+        *skip -= cut;
+        piece = piece.slice(cut as usize..);
+        piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+        if !piece.is_empty() {
+            *left -= piece.len() as u64;
+            return Ok(Some(piece));
+        }
+    }
+}
+
+/// Bytes at the end of what is skipped that are known already. An answer with others is one of another version.
+#[derive(Default)]
+pub struct Known {
+    /// How many bytes come before them.
+    pub after: u64,
+    pub bytes: Bytes,
+}
+
+impl Known {
+    fn compare(&mut self, skipped: &[u8]) -> Result<(), Fault> {
+        let before = self.after.min(skipped.len() as u64);
+        self.after -= before;
+        let skipped = &skipped[before as usize..];
+        let expected = self.bytes.split_to(skipped.len().min(self.bytes.len()));
+        match skipped[..expected.len()] == expected {
+            true => Ok(()),
+            false => Err(Fault::new(CHANGED, "the server began again with other bytes")),
         }
     }
 }

@@ -39,7 +39,17 @@ pub fn stream_routes(proxy: Arc<Proxy>) -> Router {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(create, list, show, close, renew, numbers, happenings, media::serve),
-    components(schemas(CreateSession, RenewSession, View, Sessions, Stats, Picture, Column, Position))
+    components(schemas(
+        CreateSession,
+        RenewSession,
+        View,
+        Sessions,
+        Stats,
+        stats::Upstream,
+        Picture,
+        Column,
+        Position
+    ))
 )]
 pub struct OpenApi;
 
@@ -139,7 +149,7 @@ async fn renew(
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/stats", tag = "sessions", params(("id" = String, Path)),
     responses((status = 200, body = Stats), (status = 404, body = Problem)))]
 async fn numbers(State(proxy): State<Arc<Proxy>>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
-    Ok(web::response::Json(stats::of(&*find(&proxy, &id)?)))
+    Ok(web::response::Json(stats::of(&*find(&proxy, &id)?, proxy.disk())))
 }
 
 /// What happens to a session, as server-sent events: `ready`, `stats`, `auth-required`, `failed`, `closed`. The first
@@ -153,7 +163,7 @@ async fn happenings(
     draining: Draining,
 ) -> Result<Response, Problem> {
     let session = find(&proxy, &id)?;
-    Ok(sse::response(events::of(session, base.of(&proxy)), draining))
+    Ok(sse::response(events::of(session, proxy.clone(), base.of(&proxy)), draining))
 }
 
 fn fields(headers: BTreeMap<String, String>) -> Vec<Header> {
@@ -197,7 +207,6 @@ impl From<Refusal> for Problem {
             Refusal::TooLong(_) => (StatusCode::BAD_REQUEST, "address-too-long"),
             Refusal::FileKey(_) => (StatusCode::BAD_REQUEST, "bad-file-key"),
             Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many-sessions"),
-            Refusal::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
         };
         Problem::new(status, code, refusal.to_string())
     }

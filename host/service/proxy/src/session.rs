@@ -110,6 +110,8 @@ pub struct Session {
     created_ms: u64,
     expires_ms: u64,
     idle_ms: u64,
+    /// Bytes per second that may be fetched for it.
+    bandwidth: Option<u64>,
     used_ms: AtomicU64,
     begun: Instant,
     inner: Mutex<Inner>,
@@ -191,6 +193,7 @@ impl Session {
             created_ms,
             expires_ms: created_ms + config.session_lifetime.as_millis() as u64,
             idle_ms: config.session_idle.as_millis() as u64,
+            bandwidth: config.session_bandwidth,
             used_ms: AtomicU64::new(used_ms),
             begun: now,
             inner: Mutex::new(Inner {
@@ -247,6 +250,11 @@ impl Session {
 
     pub fn facts(&self) -> Facts {
         self.inner().facts.clone()
+    }
+
+    /// Length in bytes, once it is known.
+    pub fn length(&self) -> Option<u64> {
+        self.inner().live.as_ref()?.length()
     }
 
     pub fn name(&self) -> Option<String> {
@@ -358,6 +366,7 @@ impl Session {
         if inner.state == State::Closed {
             return;
         }
+        live.set_bandwidth(self.id, self.bandwidth);
         inner.live = Some(live);
         inner.place = Some(place);
         inner.name = name.or(inner.name.take());
@@ -418,7 +427,9 @@ impl Session {
         if let Some(opening) = inner.opening.take() {
             opening.abort();
         }
-        inner.live = None;
+        if let Some(live) = inner.live.take() {
+            live.leave(self.id);
+        }
         inner.place = None;
         drop(inner);
         self.progressed();
@@ -500,7 +511,7 @@ impl Session {
             tracks: inner.facts.tracks.clone(),
             duration_ms: inner.facts.duration_ms,
             bit_rate: inner.facts.bit_rate,
-            length: inner.live.as_ref().map(|live| live.total()),
+            length: inner.live.as_ref().and_then(|live| live.length()),
             created_at: self.created_ms,
             ready_at: inner.ready_ms,
             expires_at: self.expires_ms,

@@ -16,7 +16,7 @@ const BUCKETS: usize = 512;
 #[derive(Serialize, ToSchema)]
 pub struct Stats {
     state: crate::State,
-    /// What is being waited for while opening.
+    /// What is being waited for, while opening or while a reader waits.
     waiting_for: Option<String>,
     /// Bits per second from the upstream.
     download_bps: u64,
@@ -37,7 +37,50 @@ pub struct Stats {
     served_bytes: u64,
     /// Whether all of the file is in the cache.
     complete: bool,
+    /// Bytes that are played from memory because the disk does not take them.
+    memory_bytes: u64,
+    /// Where the bytes come from.
+    upstream: Option<Upstream>,
+    /// The disk, as all sessions share it.
+    disk: Disk,
     picture: Picture,
+}
+
+/// An origin, as all sessions see it together.
+#[derive(Serialize, ToSchema)]
+pub struct Upstream {
+    /// Scheme, host and port.
+    origin: String,
+    /// Requests that run.
+    in_flight: u32,
+    /// Requests at once that it bears, as far as was learned.
+    window: u32,
+    /// Requests that were made a second time because the first one was late.
+    hedges: u64,
+    /// How much longer it asked to be left alone.
+    quiet_ms: Option<u64>,
+}
+
+/// What the cache takes and may take.
+#[derive(Serialize, ToSchema)]
+pub struct Disk {
+    used_bytes: u64,
+    /// None when only the disk is the limit.
+    quota_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+    /// What stays free for others.
+    keep_free_bytes: u64,
+}
+
+impl From<crate::Disk> for Disk {
+    fn from(standing: crate::Disk) -> Disk {
+        Disk {
+            used_bytes: standing.used,
+            quota_bytes: standing.quota,
+            free_bytes: standing.free,
+            keep_free_bytes: standing.keep_free,
+        }
+    }
 }
 
 /// The file from its first byte to its last, in columns of equal width.
@@ -67,7 +110,7 @@ pub struct Position {
 }
 
 /// How things stand with a session.
-pub fn of(session: &Session) -> Stats {
+pub fn of(session: &Session, disk: crate::Disk) -> Stats {
     let live = session.live();
     let numbers = live.as_ref().map(|live| live.numbers());
     let positions = session.positions();
@@ -77,17 +120,26 @@ pub fn of(session: &Session) -> Stats {
     let picture = live.as_ref().map(|live| live.picture(BUCKETS)).unwrap_or_default();
     Stats {
         state: session.state(),
-        waiting_for: session.waiting_for(),
+        waiting_for: session.waiting_for().or_else(|| live.as_ref()?.waits_for()),
         download_bps: numbers.as_ref().map_or(0, |numbers| numbers.download_bps),
         serve_bps,
         buffered_bytes_ahead: live.as_ref().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
         active_workers: numbers.as_ref().map_or(0, |numbers| numbers.active_workers),
         cache_hit_rate: if served_bytes == 0 { 0.0 } else { hits as f64 / served_bytes as f64 },
-        length: live.as_ref().map(|live| live.total()),
+        length: live.as_ref().and_then(|live| live.length()),
         cached_bytes: numbers.as_ref().map_or(0, |numbers| numbers.present_bytes),
         upstream_bytes: numbers.as_ref().map_or(0, |numbers| numbers.upstream_bytes),
         served_bytes,
         complete: numbers.as_ref().is_some_and(|numbers| numbers.complete),
+        memory_bytes: numbers.as_ref().map_or(0, |numbers| numbers.memory_bytes),
+        upstream: numbers.and_then(|numbers| numbers.origin).map(|(origin, standing)| Upstream {
+            origin,
+            in_flight: standing.in_flight,
+            window: standing.window,
+            hedges: standing.hedges,
+            quiet_ms: standing.quiet.map(|left| left.as_millis() as u64),
+        }),
+        disk: disk.into(),
         picture: Picture {
             buckets: picture
                 .into_iter()

@@ -6,7 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod credentials;
+mod hostile;
+mod keeping;
+mod mirrors;
 mod origin;
+mod raw;
 mod reading;
 mod restart;
 
@@ -97,6 +101,34 @@ impl MediaSource for Plain {
     }
 }
 
+/// Plans whose one segment has several addresses, given as `mirrors:one|two`.
+struct Mirrors;
+
+impl MediaSource for Mirrors {
+    fn id(&self) -> &str {
+        "mirrors"
+    }
+
+    fn root(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let urls = request.uri.replacen("mirrors:", "", 1).split('|').map(str::to_owned).collect();
+        let origin = Origin::Http { urls, headers: request.headers, offset: 0 };
+        let raw = RawPlan { segments: vec![Segment { origin, length: None }], ..RawPlan::default() };
+        Box::pin(async move { Ok(Opened::Plan(Plan::check(raw).unwrap())) })
+    }
+
+    fn refresh(&self, open: Open, _: Vec<u8>, _: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        self.open(open)
+    }
+
+    fn read(&self, _: Vec<u8>, _: u32, _: u64, _: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        Box::pin(futures_util::stream::empty())
+    }
+}
+
 /// Computes its bytes, and counts how many it was made to compute.
 #[derive(Default)]
 struct Computing {
@@ -146,7 +178,8 @@ impl ContainerDetector for Tail {
     }
 
     fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>> {
-        let size = look.files[0].size.unwrap();
+        // Of what has no length nobody knows where the end is.
+        let size = look.files[0].size.unwrap_or(0);
         let first = vec![IndexRange { offset: size.saturating_sub(1000), length: 1000, what: "index".into() }];
         let layout = Layout { format: "test".into(), duration_ms: Some(8000), first, ..Layout::default() };
         Box::pin(async move { Ok(Answer::Found(Box::new(layout))) })
@@ -163,6 +196,7 @@ impl Plugins for Fixed {
         match scheme {
             "http" => vec![Arc::new(Plain)],
             "expiring" => vec![Arc::new(Expiring)],
+            "mirrors" => vec![Arc::new(Mirrors)],
             "computing" => vec![Arc::new(Computing { panics: false, computed: self.computed.clone() })],
             "panicking" => vec![Arc::new(Computing { panics: true, computed: self.computed.clone() })],
             _ => Vec::new(),
@@ -184,20 +218,27 @@ struct Engine {
     /// Bytes that the source `computing` was asked for.
     computed: Arc<std::sync::atomic::AtomicU64>,
     routes: Router,
+    cache: std::path::PathBuf,
 }
 
 impl Engine {
     fn start(dir: &Path) -> Engine {
-        let store = Arc::new(Store::open(&dir.join("cache")).unwrap());
+        Engine::with(dir, Config::default(), Arc::new(store::RealDisk))
+    }
+
+    fn with(dir: &Path, config: Config, disk: Arc<dyn store::Disk>) -> Engine {
+        let store = Arc::new(Store::open_on(&dir.join("cache"), disk).unwrap());
         let records = Records::open(&dir.join("sessions"), Bounds { max_bytes: 1 << 20, max_count: 10_000 }).unwrap();
-        let client = fetch::Client::new(fetch::Config::default()).unwrap();
+        // A plan of several addresses names hosts that the user did not.
+        let allow_private = vec!["127.0.0.0/8".parse().unwrap()];
+        let client = fetch::Client::new(fetch::Config { allow_private, ..fetch::Config::default() }).unwrap();
         let plugins = Fixed::default();
         let computed = plugins.computed.clone();
-        let proxy = Proxy::start(Config::default(), Arc::new(plugins), client, store, records);
+        let proxy = Proxy::start(config, Arc::new(plugins), client, store, records);
         let routes = Router::new()
             .nest("/api/v1", proxy::routes::api(proxy.clone()))
             .merge(proxy::routes::stream_routes(proxy.clone()));
-        Engine { proxy, computed, routes }
+        Engine { proxy, computed, routes, cache: dir.join("cache") }
     }
 
     async fn session(&self, url: &str) -> Arc<Session> {
@@ -236,6 +277,25 @@ impl Engine {
         self.ask("GET", &format!("/stream/{}", session.id()), &[("range", range)], "").await
     }
 
+    async fn stats(&self, session: &Session) -> serde_json::Value {
+        self.ask("GET", &format!("/api/v1/sessions/{}/stats", session.id()), &[], "").await.json()
+    }
+
+    /// Bytes that the data files in the cache really take.
+    fn disk(&self) -> u64 {
+        fn below(folder: &Path) -> u64 {
+            use std::os::unix::fs::MetadataExt;
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let size = |entry: std::fs::DirEntry| match entry.metadata() {
+                Ok(found) if found.is_dir() => below(&entry.path()),
+                Ok(found) if entry.file_name().to_string_lossy().starts_with("data.") => found.blocks() * 512,
+                _ => 0,
+            };
+            entries.map(size).sum()
+        }
+        below(&self.cache)
+    }
+
     async fn whole(&self, session: &Session) -> Answered {
         self.ask("GET", &format!("/stream/{}", session.id()), &[], "").await
     }
@@ -264,5 +324,14 @@ async fn when(so: impl Fn() -> bool, what: impl Fn() -> String) {
     while !so() {
         assert!(begun.elapsed() < DEADLINE, "waiting for {}", what());
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The same for something that has to be asked for.
+async fn when_async(so: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !so().await {
+        assert!(begun.elapsed() < DEADLINE, "it did not happen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

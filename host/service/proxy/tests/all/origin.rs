@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub bytes: Arc<Vec<u8>>,
     pub etag: Option<String>,
     pub no_ranges: bool,
+    /// `Content-Length` is left out.
+    pub no_length: bool,
     pub media_type: Option<&'static str>,
     /// `Authorization` that is wanted.
     pub token: Option<String>,
@@ -123,7 +125,9 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
         None => 0..total,
     };
     let body = &behaviour.bytes[range.start as usize..range.end as usize];
-    response = response.header("content-length", body.len());
+    if !behaviour.no_length {
+        response = response.header("content-length", body.len());
+    }
     let cut = behaviour.break_after.map_or(body.len(), |most| most.min(body.len()));
     shared.sent.push(range.start..range.start + cut as u64);
     let mut pieces: Vec<Result<Vec<u8>, std::io::Error>> =
