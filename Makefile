@@ -150,11 +150,13 @@ lint: plugins ## formatting, clippy and, where cargo-deny is installed, licences
 	$(CARGO) clippy -q --profile plugin --target $(WASM) --target-dir $(GUEST_DIR) $(addprefix -p ,$(PLUGINS) $(GUESTS)) -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check; else echo "lint: cargo-deny is not installed, so deny.toml was not checked"; fi
 
-TOOLS := ffmpeg nginx curl chromium
+TOOLS := ffmpeg nginx curl chromium mpv vlc
+# The packages of a tool that is not a package of its own name: VLC without its windows.
+PACKAGES_vlc := vlc-bin vlc-plugin-base
 
 .PHONY: tools
 tools: ## what the tests need and the machine lacks, by apt-get
-	@missing=(); for tool in $(TOOLS); do command -v "$$tool" >/dev/null || missing+=("$$tool"); done; \
+	@missing=(); $(foreach tool,$(TOOLS),command -v $(tool) >/dev/null || missing+=($(or $(PACKAGES_$(tool)),$(tool)));) \
 	[ $${#missing[@]} -eq 0 ] && exit 0; \
 	echo "tools: missing $${missing[*]}"; \
 	if ! command -v apt-get >/dev/null; then echo "tools: there is no apt-get here; install them by hand and try again" >&2; exit 1; fi; \

@@ -11,15 +11,22 @@ pub mod host;
 pub mod http;
 pub mod media;
 pub mod nginx;
+mod process;
 mod random;
 pub mod relay;
+pub mod server;
+pub mod synthetic;
+pub mod tap;
 mod wait;
 pub mod wasm;
 
 pub use host::{Home, Host};
 pub use nginx::Nginx;
+pub use process::{Memory, allocated};
 pub use random::{Random, rounds};
 pub use relay::Relay;
+pub use server::Server;
+pub use tap::Tap;
 pub use wait::{until, within};
 
 use std::path::PathBuf;

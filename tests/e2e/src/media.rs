@@ -105,6 +105,14 @@ pub fn probe(input: &str) -> Probe {
     Probe { streams, frames }
 }
 
+/// The frames of a few seconds of a path or an address, after a leap; as [`Probe::frames`].
+pub fn clip(input: &str, from_s: u32, length_s: u32) -> String {
+    let [from, length] = [from_s, length_s].map(|seconds| seconds.to_string());
+    let arguments =
+        ["-nostdin", "-v", "error", "-ss", &from, "-i", input, "-t", &length, "-map", "0", "-f", "framecrc", "-"];
+    tool("ffmpeg", &arguments)
+}
+
 /// The same of one of our files; each is decoded once per run.
 pub fn local_probe(name: &str) -> Probe {
     static KNOWN: OnceLock<std::sync::Mutex<Vec<(String, Probe)>>> = OnceLock::new();
