@@ -333,25 +333,39 @@ fn check_body(head: &Head, asked: &Asked, pinned: Option<&Pinned>) -> Result<(),
     }
 }
 
-/// Whether the answer is of the version that is pinned. Entity-tags count when both are strong; the date counts when
-/// the tags cannot say anything (§8.8.2.2, §14.4).
+/// Whether the answer is of the version that is pinned. Equal entity-tags count when both are strong; different ones always
+/// tell that it may be another version. The date counts when there are no tags to say anything (§8.8.2.2, §14.4).
 fn check_version(head: &Head, total: Option<u64>, pinned: Option<&Pinned>) -> Result<(), Rejection> {
     let Some(pinned) = pinned else { return Ok(()) };
     if let Some((pinned, got)) = pinned.total.zip(total).filter(|(pinned, got)| pinned != got) {
         return Err(Rejection::TotalChanged { pinned, got });
     }
-    let tags = pinned.etag.as_deref().filter(|tag| is_strong(tag)).zip(head.etag.filter(|tag| is_strong(tag)));
-    if let Some((known, got)) = tags {
-        return match known == got || pinned.aliases.iter().any(|alias| alias == got) {
-            true => Ok(()),
-            false => Err(Rejection::EtagChanged { pinned: known.to_owned(), got: got.to_owned() }),
-        };
+    if let Some((known, got)) =
+        pinned.etag.as_deref().zip(head.etag).filter(|(known, got)| is_tag(known) && is_tag(got))
+    {
+        let same = |tag: &str| opaque(tag) == opaque(got);
+        if !same(known) && !pinned.aliases.iter().any(|alias| same(alias)) {
+            return Err(Rejection::EtagChanged { pinned: known.to_owned(), got: got.to_owned() });
+        }
+        if is_strong(known) && is_strong(got) {
+            return Ok(());
+        }
     }
     let dates = pinned.last_modified.as_deref().zip(head.last_modified);
     match dates.filter(|(known, got)| date::parse(known) != date::parse(got)) {
         Some((known, got)) => Err(Rejection::DateChanged { pinned: known.to_owned(), got: got.to_owned() }),
         None => Ok(()),
     }
+}
+
+/// What an entity-tag says, weak or strong (§8.8.3.2).
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
+/// Whether this is an entity-tag at all.
+fn is_tag(tag: &str) -> bool {
+    is_strong(opaque(tag))
 }
 
 /// What the fields say, for a body that is still to be placed.

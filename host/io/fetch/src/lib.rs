@@ -32,6 +32,7 @@ pub use client::{Client, Config, Get, Range, Response};
 pub use error::Error;
 pub use origin::Origin;
 pub use plugin_fetcher::PluginFetcher;
+pub use redirect::{leaves, without_credentials};
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a redirect does to a request: pure, one step at a time.
 
+use plugin::Header;
 use reqwest::Method;
 use reqwest::header::{self, HeaderMap, HeaderName};
 use url::Url;
@@ -48,7 +49,7 @@ impl Trail {
             }
             _ => return Err(refused("it is neither http nor https")),
         }
-        if Origin::of(from) != Origin::of(&next) {
+        if leaves(from, &next) {
             strip(headers);
         }
         if self.seen.contains(&next) {
@@ -67,10 +68,24 @@ fn target(from: &Url, location: &[u8]) -> Option<Url> {
     next.has_host().then_some(next)
 }
 
-/// Removes what a stranger must not learn: the fields of RFC 9110 §15.4 and those whose name speaks of a credential.
+/// Whether a redirect from one URL to the other leaves the origin, so that credentials stay behind.
+pub fn leaves(from: &Url, to: &Url) -> bool {
+    Origin::of(from) != Origin::of(to)
+}
+
+/// Fields without those that a stranger must not learn, for who goes straight to where a redirect led before.
+pub fn without_credentials(headers: &[Header]) -> Vec<Header> {
+    headers.iter().filter(|header| !is_credential(&header.name.to_ascii_lowercase())).cloned().collect()
+}
+
+/// The fields of RFC 9110 §15.4 and those whose name speaks of a credential. The name is in lower case.
+fn is_credential(name: &str) -> bool {
+    CREDENTIAL_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Removes what a stranger must not learn.
 fn strip(headers: &mut HeaderMap) {
-    let secret = |name: &HeaderName| CREDENTIAL_WORDS.iter().any(|word| name.as_str().contains(word));
-    let names: Vec<HeaderName> = headers.keys().filter(|name| secret(name)).cloned().collect();
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_credential(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
     }

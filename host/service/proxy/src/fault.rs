@@ -58,6 +58,11 @@ impl Fault {
             || matches!(self.code.as_str(), "upstream-wrong" | "upstream-status" | "length-unknown")
     }
 
+    /// Whether the upstream asks to wait longer than anybody here would.
+    pub fn asks_for_more_than(&self, patience: Duration) -> bool {
+        self.retry_after_ms.is_some_and(|asked| Duration::from_millis(asked) > patience)
+    }
+
     /// What the failure says about the load that the origin bears.
     pub fn ended(&self) -> Ended {
         match (self.code.as_str(), self.upstream_status) {

@@ -136,6 +136,7 @@ async fn join(
     upstream: Arc<Upstream>,
 ) -> Result<Found, Fault> {
     let meta = live.hold().meta();
+    upstream.learn_from(&live.upstream());
     match still_good(&upstream, &meta, None).await {
         _ if live.is_open_ended() => live.set_upstream(upstream),
         Err(fault) if fault.other_tag.is_some() => {
@@ -266,6 +267,8 @@ async fn create(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Ups
 
 /// Attempts at the first request. Who waits for a film to begin would rather know soon.
 const FIRST_ATTEMPTS: u32 = 3;
+/// The longest that a server may ask for before the first answer; whoever wants more is told of as busy.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first request: tried again while the server says that it is busy, and once more after a renewal when the address
 /// or the credentials are stale. Nobody answering at all is told at once.
@@ -287,7 +290,9 @@ async fn first_answer(upstream: &Upstream) -> Result<Probe, Fault> {
             }
         }
         failures += 1;
-        if fault.upstream_status.is_none() || !fault.retryable || failures >= FIRST_ATTEMPTS {
+        let answered =
+            fault.upstream_status.is_some() || matches!(fault.code.as_str(), "connection-reset" | "ended-early");
+        if !answered || !fault.retryable || fault.asks_for_more_than(FIRST_PATIENCE) || failures >= FIRST_ATTEMPTS {
             return Err(Fault { renew: None, ..fault });
         }
         tokio::time::sleep(span::pause(failures, &fault)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cache::granule::Hasher;
 use cache::object::SpanId;
+use cache::upstream::MAX_ALIASES;
 
 use crate::fault::Fault;
 use crate::keep::{Keeper, Reservation};
@@ -126,7 +127,7 @@ impl Work {
                 continue;
             }
             failures += 1;
-            if !fault.retryable || failures >= ATTEMPTS {
+            if !fault.retryable || fault.asks_for_more_than(MAX_PAUSE) || failures >= ATTEMPTS {
                 return Err(fault);
             }
             metrics::counter!("mediahost_upstream_retries_total").increment(1);
@@ -218,11 +219,14 @@ impl Work {
             self.upstream.prove_mirror(route, &self.samples(route.segment).await).await?;
             return self.ask(route, range, route.pool.turn(None).await).await;
         }
-        let answer = self.ask(route, range.clone(), slot).await;
-        let Err(Fault { other_tag: Some(tag), .. }) = &answer else { return answer };
-        // Edges of one origin may name the same bytes by different tags.
-        self.upstream.prove_tag(route, tag, &self.samples(route.segment).await).await?;
-        self.ask(route, range, route.pool.turn(None).await).await
+        let mut answer = self.ask(route, range.clone(), slot).await;
+        for _ in 0..MAX_ALIASES {
+            let Err(Fault { other_tag: Some(tag), .. }) = &answer else { return answer };
+            // Edges of one origin may name the same bytes by different tags.
+            self.upstream.prove_tag(route, tag, &self.samples(route.segment).await).await?;
+            answer = self.ask(route, range.clone(), route.pool.turn(None).await).await;
+        }
+        answer
     }
 
     async fn samples(&self, segment: usize) -> Vec<Sample> {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use cache::upstream::{Accepted, Asked, Head, Pinned, accept};
+use cache::range::is_strong;
+use cache::upstream::{Accepted, Asked, Head, Pinned, Rejection, accept};
 use plugin::source::{Origin, Plan};
 use plugin::{Header, code};
 use url::Url;
@@ -80,8 +81,13 @@ impl Upstream {
         // A remembered target saves the redirect. When it fails, the address itself is asked again.
         let candidates = led.as_ref().map(Url::as_str).into_iter().chain([url.as_str()]);
         let mut first_fault: Option<Fault> = None;
+        let named = Url::parse(url).ok();
         for url in candidates {
-            match self.ask(url, headers, &asked, pinned.as_ref(), asking).await {
+            // What was meant for the address is not told to where it led.
+            let elsewhere =
+                named.as_ref().zip(Url::parse(url).ok()).is_some_and(|(named, there)| fetch::leaves(named, &there));
+            let headers = if elsewhere { fetch::without_credentials(headers) } else { headers.clone() };
+            match self.ask(url, &headers, &asked, pinned.as_ref(), asking).await {
                 Ok((response, accepted)) => {
                     slot.first_byte();
                     if accepted.ignored_range && asked.start > MAX_SKIP && !self.is_sequential() {
@@ -139,14 +145,14 @@ impl Upstream {
             Asking::Plain => (None, None),
         };
         get.range = range;
-        let strong = |tag: &String| !tag.starts_with("W/");
+        let strong = |tag: &String| is_strong(tag);
         // Where several tags name the same bytes, the condition on one of them would fail at every other edge; the tag of
         // the answer is looked at instead.
         get.if_range =
             pinned.filter(|known| known.aliases.is_empty()).and_then(|known| known.etag.clone()).filter(strong);
         let response = self.client.get(get).await?;
         let ignored = asking == Asking::Plain;
-        let accepted = accept(&head(&response), &Asked { range: expected, expect_media: true }, pinned)?;
+        let accepted = check(&response, &Asked { range: expected, expect_media: true }, pinned)?;
         metrics::counter!("mediahost_upstream_requests_total").increment(1);
         Ok((response, Accepted { ignored_range: accepted.ignored_range || ignored, ..accepted }))
     }
@@ -170,7 +176,7 @@ impl Upstream {
         let from = offset + (range.start - plan.start(route.segment));
         let skip = from.saturating_sub(answer.accepted.start);
         let said = &answer.accepted.validators;
-        let vouched = said.etag.as_deref().is_some_and(|tag| !tag.starts_with("W/"));
+        let vouched = said.etag.as_deref().is_some_and(is_strong);
         let mut pull = answer.pull(skip, range.end - range.start);
         if let (Pull::Http { known, .. }, false) = (&mut pull, vouched) {
             let bytes = before.slice(before.len().saturating_sub(usize::try_from(skip).unwrap_or(usize::MAX))..);
@@ -180,16 +186,29 @@ impl Upstream {
     }
 }
 
-pub(super) fn head(response: &fetch::Response) -> Head<'_> {
-    Head {
+/// The codings that an answer's body has, of the content and of the transfer; none of them is undone for us but `chunked`.
+fn codings(response: &fetch::Response) -> String {
+    let all = |name: &str| response.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?").to_owned());
+    let each = all("content-encoding").chain(all("transfer-encoding")).collect::<Vec<_>>().join(",");
+    let plain = |coding: &&str| {
+        !coding.is_empty() && !["identity", "chunked"].iter().any(|plain| coding.eq_ignore_ascii_case(plain))
+    };
+    each.split(',').map(str::trim).filter(plain).collect::<Vec<_>>().join(", ")
+}
+
+/// Checks an answer against the question and what is known.
+pub(super) fn check(response: &fetch::Response, asked: &Asked, pinned: Option<&Pinned>) -> Result<Accepted, Rejection> {
+    let codings = codings(response);
+    let head = Head {
         status: response.status,
         content_range: response.header("content-range"),
         content_length: response.header("content-length").and_then(|value| value.trim().parse().ok()),
-        content_encoding: response.header("content-encoding"),
+        content_encoding: Some(codings.as_str()).filter(|codings| !codings.is_empty()),
         content_type: response.header("content-type"),
         etag: response.header("etag"),
         last_modified: response.header("last-modified"),
         date: response.header("date"),
         retry_after: response.header("retry-after"),
-    }
+    };
+    accept(&head, asked, pinned)
 }

@@ -283,9 +283,21 @@ impl Upstream {
         self.state().sequential
     }
 
-    pub fn set_sequential(&self, asking: Asking) {
+    /// Takes over what another upstream has learned of the same origin.
+    pub fn learn_from(&self, other: &Upstream) {
+        let learned = {
+            let other = other.state();
+            (other.asking, other.sequential)
+        };
         let mut state = self.state();
-        (state.sequential, state.asking) = (true, asking);
+        (state.asking, state.sequential) = learned;
+    }
+
+    /// What an address said of its version was not to be believed.
+    fn forget_version(&self, route: &Route) {
+        if let Some(mirror) = self.state().mirrors.get_mut(&(route.segment, route.mirror)) {
+            (mirror.pinned, mirror.trust) = (Pinned::default(), Trust::Unknown);
+        }
     }
 
     /// An address gave what it should.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use cache::Validators;
-use cache::upstream::{Asked, accept};
+use cache::upstream::Asked;
 use plugin::code;
 use plugin::source::{Origin, Plan};
 
-use super::ask::head;
+use super::ask::check;
 use super::{Answer, Asking, Primed, Route, Upstream, parents};
 use crate::fault::Fault;
 use crate::persist::blocking;
@@ -97,39 +97,58 @@ impl Upstream {
     async fn first_answer(&self, plan: &Plan, range: Range<u64>) -> Result<(Route, Answer), Fault> {
         let mut worst: Option<Fault> = None;
         for route in self.routes(range.start) {
-            let mut told: Option<Fault> = None;
-            for asking in [Asking::Bounded, Asking::Open, Asking::Plain] {
-                if told.as_ref().is_some_and(|fault| asking == Asking::Open && fault.wants_auth()) {
-                    // Whoever forbids ranges forbids them all.
-                    continue;
-                }
-                let slot = route.pool.question().await;
-                match self.request_as(plan, &route, range.clone(), slot, asking).await {
-                    Ok(answer) => {
-                        let mut state = self.state();
-                        state.asking = asking;
-                        // A length that is not known makes all of it one answer, too.
-                        state.sequential = answer.accepted.ignored_range || answer.accepted.total.is_none();
-                        drop(state);
-                        return Ok((route, answer));
-                    }
-                    Err(fault) => {
-                        let go_on = fault.may_be_the_range();
-                        told.get_or_insert(fault);
-                        if !go_on {
-                            break;
-                        }
+            match self.ask_somehow(plan, &route, range.clone()).await {
+                Ok(answer) => return Ok((route, answer)),
+                Err(fault) => {
+                    self.blame(&route);
+                    // What can be mended by new credentials says more than that a mirror is down.
+                    if worst.as_ref().is_none_or(|worst| !worst.wants_auth()) {
+                        worst = Some(fault);
                     }
                 }
-            }
-            let told = told.unwrap_or_else(|| Fault::new(code::INTERNAL, "nothing was asked"));
-            self.blame(&route);
-            // What can be mended by new credentials says more than that a mirror is down.
-            if worst.as_ref().is_none_or(|worst| !worst.wants_auth()) {
-                worst = Some(told);
             }
         }
         Err(worst.unwrap_or_else(|| Fault::new(code::BAD_ADDRESS, "none of the plan's addresses can be asked")))
+    }
+
+    /// Asks in the ways that servers know, one after the other, and remembers the one that works.
+    async fn ask_somehow(&self, plan: &Plan, route: &Route, range: Range<u64>) -> Result<Answer, Fault> {
+        let mut told: Option<Fault> = None;
+        let mut doubted = None;
+        for asking in self.ways() {
+            if told.as_ref().is_some_and(|fault| asking == Asking::Open && fault.wants_auth()) {
+                // Whoever forbids ranges forbids them all.
+                continue;
+            }
+            let slot = route.pool.question().await;
+            match self.request_as(plan, route, range.clone(), slot, asking).await {
+                // A part that is called the whole would be taken for a file that ends there.
+                Ok(answer)
+                    if asking != Asking::Plain
+                        && answer.accepted.ignored_range
+                        && answer.accepted.total == Some(range.end - range.start)
+                        && doubted.is_none() =>
+                {
+                    self.forget_version(route);
+                    doubted = Some(asking);
+                }
+                Ok(answer) => {
+                    // A length that is not known makes all of it one answer, too.
+                    let sequential = answer.accepted.ignored_range || answer.accepted.total.is_none();
+                    let mut state = self.state();
+                    (state.asking, state.sequential) = (asking, sequential);
+                    return Ok(answer);
+                }
+                Err(fault) => {
+                    let go_on = fault.may_be_the_range();
+                    told.get_or_insert(fault);
+                    if !go_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(told.unwrap_or_else(|| Fault::new(code::INTERNAL, "nothing was asked")))
     }
 
     /// A plan that promises more than its upstream has is the plugin's mistake.
@@ -150,14 +169,10 @@ impl Upstream {
         let Some(missing) = missing else { return self.unchanged(&plan).await };
         let mut worst = None;
         for route in self.routes(0).into_iter().filter(|route| !route.unproven) {
-            let slot = route.pool.question().await;
-            match self.request_as(&plan, &route, missing.clone(), slot, Asking::Bounded).await {
+            match self.ask_somehow(&plan, &route, missing.clone()).await {
                 Ok(answer) => {
                     let said = &answer.accepted.validators;
                     let vouched = said.etag.is_some() || said.last_modified.is_some();
-                    if answer.accepted.ignored_range {
-                        self.set_sequential(Asking::Bounded);
-                    }
                     if answer.accepted.start == missing.start {
                         let end = answer.accepted.end.unwrap_or(u64::MAX);
                         self.prime(Primed { segment: 0, start: missing.start, end, answer });
@@ -179,37 +194,60 @@ impl Upstream {
             return Ok(Verdict::SAME);
         };
         let pinned = self.state().mirrors.get(&(0, route.mirror)).cloned().unwrap_or_default().pinned;
-        let mut get = self.get(&urls[route.mirror], headers)?;
-        get.range = Some(fetch::Range::Bounded(0..1));
-        get.if_none_match = pinned.etag.clone();
-        get.if_modified_since = pinned.last_modified.clone().filter(|_| pinned.etag.is_none());
-        let slot = route.pool.question().await;
-        let response = match self.client.get(get).await {
-            Ok(response) => response,
-            Err(error) => {
-                let fault = Fault::from(error);
-                super::gave_up(slot, &fault);
-                return Err(fault);
-            }
-        };
-        if response.status == 304 {
-            slot.end(cache::origin::Ended::Done);
-            return Ok(Verdict::SAME);
-        }
-        match accept(&head(&response), &Asked { range: Some(0..1), expect_media: true }, Some(&pinned)) {
-            Ok(accepted) => {
-                if accepted.ignored_range {
-                    self.set_sequential(Asking::Bounded);
+        let mut told: Option<Fault> = None;
+        for asking in self.ways() {
+            let mut get = self.get(&urls[route.mirror], headers)?;
+            let (range, asked) = match asking {
+                Asking::Bounded => (Some(fetch::Range::Bounded(0..1)), Some(0..1)),
+                Asking::Open => (Some(fetch::Range::From(0)), Some(0..u64::MAX)),
+                Asking::Plain => (None, None),
+            };
+            get.range = range;
+            get.if_none_match = pinned.etag.clone();
+            get.if_modified_since = pinned.last_modified.clone().filter(|_| pinned.etag.is_none());
+            let slot = route.pool.question().await;
+            let response = match self.client.get(get).await {
+                Ok(response) => response,
+                Err(error) => {
+                    let fault = Fault::from(error);
+                    super::gave_up(slot, &fault);
+                    return Err(fault);
                 }
-                let said = &accepted.validators;
-                Ok(Verdict::Same { vouched: said.etag.is_some() || said.last_modified.is_some() })
+            };
+            if response.status == 304 {
+                slot.end(cache::origin::Ended::Done);
+                return Ok(Verdict::SAME);
             }
-            Err(rejection) => {
-                let fault = Fault::from(rejection);
-                super::gave_up(slot, &fault);
-                if fault.is_change() && fault.other_tag.is_none() { Ok(Verdict::Changed) } else { Err(fault) }
+            match check(&response, &Asked { range: asked, expect_media: true }, Some(&pinned)) {
+                Ok(accepted) => {
+                    self.settle_on(asking, accepted.ignored_range || asking == Asking::Plain);
+                    let said = &accepted.validators;
+                    return Ok(Verdict::Same { vouched: said.etag.is_some() || said.last_modified.is_some() });
+                }
+                Err(rejection) => {
+                    let fault = Fault::from(rejection);
+                    super::gave_up(slot, &fault);
+                    match fault.is_change() && fault.other_tag.is_none() {
+                        true => return Ok(Verdict::Changed),
+                        false if fault.may_be_the_range() => told.get_or_insert(fault),
+                        false => return Err(told.unwrap_or(fault)),
+                    };
+                }
             }
         }
+        Err(told.unwrap_or_else(|| Fault::new(code::INTERNAL, "nothing was asked")))
+    }
+
+    /// The ways to ask for a range, from the one that is known to work on.
+    fn ways(&self) -> Vec<Asking> {
+        let known = self.state().asking;
+        let all = [Asking::Bounded, Asking::Open, Asking::Plain];
+        all.into_iter().skip_while(|asking| *asking != known).collect()
+    }
+
+    fn settle_on(&self, asking: Asking, sequential: bool) {
+        let mut state = self.state();
+        (state.asking, state.sequential) = (asking, state.sequential || sequential);
     }
 }
 

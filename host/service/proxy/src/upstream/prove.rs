@@ -2,10 +2,10 @@
 //! for origins that say nothing of versions.
 
 use bytes::{Bytes, BytesMut};
-use cache::upstream::{Asked, MAX_ALIASES, Pinned, accept};
+use cache::upstream::{Asked, MAX_ALIASES, Pinned};
 use plugin::source::Origin;
 
-use super::ask::head;
+use super::ask::check;
 use super::{Route, Trust, Upstream};
 use crate::fault::{CHANGED, Fault};
 
@@ -107,7 +107,7 @@ impl Upstream {
                 }
             };
             let asked = Asked { range: Some(range.clone()), expect_media: true };
-            let accepted = match accept(&head(&response), &asked, Some(&pinned)) {
+            let accepted = match check(&response, &asked, Some(&pinned)) {
                 Ok(accepted) => accepted,
                 Err(rejection) => {
                     let fault = Fault::from(rejection);

@@ -188,6 +188,7 @@ async fn play(row: Row) -> Result<(), String> {
     let left = if played.is_ok() { left_alone(&origin).await } else { Ok(()) };
     played
         .and(left)
+        .and_then(|()| if origin.panicked() { Err("its script has panicked".into()) } else { Ok(()) })
         .and_then(|()| manners(&seen))
         .and_then(|()| row.check.map_or(Ok(()), |check| check(&seen)))
         .and_then(|()| frugal(origin.sent(), seen.len(), row.most, length))

@@ -251,6 +251,11 @@ impl RawOrigin {
         self.shared.open.load(Ordering::Relaxed)
     }
 
+    /// Whether the script has failed, so that what it stands for was not tried.
+    pub fn panicked(&self) -> bool {
+        self.shared.script.is_poisoned()
+    }
+
     /// Bytes handed to the system so far, heads included.
     pub fn sent(&self) -> u64 {
         locked(&self.shared.seen).iter().map(|seen| seen.sent).sum()
@@ -414,7 +419,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// A script that panics fails its own test; nobody else has to know.
+/// A script that panics is told by [`RawOrigin::panicked`]; nothing else in here does.
 fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -116,16 +116,20 @@ impl Case {
             let aliases = pinned.aliases.iter().map(String::as_str);
             (pinned.etag.as_deref(), aliases.chain(pinned.etag.as_deref()).collect::<Vec<_>>())
         });
-        let got = self.etag.as_deref().filter(|tag| is_strong(tag));
-        // The tags that the version is known by count if the first of them is strong, as the one that was sent must be.
-        let tags = tags.filter(|(first, _)| first.is_some_and(is_strong)).zip(got);
-        let other_tag = tags.as_ref().is_some_and(|((_, known), got)| !known.contains(got));
+        // Any tag that differs from all that are known, weak or not, is a sign of another version.
+        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+        let got = self.etag.as_deref().filter(|tag| is_strong(&opaque(tag)));
+        let tags = tags.filter(|(first, _)| first.is_some_and(|first| is_strong(&opaque(first)))).zip(got);
+        let other_tag =
+            tags.as_ref().is_some_and(|((_, known), got)| !known.iter().any(|known| opaque(known) == opaque(got)));
+        // Dates are looked at when the tags cannot vouch: when one of them is not strong.
+        let vouched = tags.as_ref().is_some_and(|((first, _), got)| first.is_some_and(is_strong) && is_strong(got));
         let instant = |text: &str| DATES.iter().find(|date| date.0 == text).map(|date| date.1);
         let dates = (
             self.pinned.as_ref().and_then(|pinned| instant(pinned.last_modified.as_deref()?)),
             self.last_modified.as_deref().and_then(instant),
         );
-        let other_date = matches!(dates, (Some(known), Some(got)) if known != got) && tags.is_none();
+        let other_date = matches!(dates, (Some(known), Some(got)) if known != got) && !vouched && !other_tag;
         let faults = [
             (!encoding.is_empty() && encoding != "identity", "encoding"),
             (self.asked.expect_media && page, "page"),

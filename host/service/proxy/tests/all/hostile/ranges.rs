@@ -125,7 +125,10 @@ fn named(name: impl Fn(u64, u64, u64) -> String) -> impl FnMut(&Ask, &Film) -> S
 /// Another part than was asked for, with a label that is right.
 fn shifted(by: i64) -> impl FnMut(&Ask, &Film) -> Script {
     move |ask, film| match ask.range() {
-        Some(range) => part(film, range.start.saturating_add_signed(by)..range.end).script(),
+        Some(range) => {
+            let start = range.start.saturating_add_signed(by);
+            part(film, start..range.end.max(start + 1)).script()
+        }
         None => honest(ask, film).script(),
     }
 }
