@@ -94,7 +94,16 @@ impl Engine {
         let doors = Arc::new(Doors {
             access,
             plugins,
-            reloader: Reloader::new(inputs, raw, log, guard.clone(), listener.address(), proxy.clone()),
+            reloader: Reloader::new(
+                (inputs, raw),
+                reload::Parts {
+                    log,
+                    guard: guard.clone(),
+                    bound: listener.address(),
+                    tls: listener.tls_reloader(),
+                    proxy: proxy.clone(),
+                },
+            ),
             metrics,
             open_metrics: listener.address().ip().is_loopback() && config.server.public_url.is_none(),
             origin: origin(config, &listener),
@@ -171,7 +180,9 @@ impl Reloads {
 
 async fn listen(config: &Config) -> Result<web::Listener, web::Error> {
     let tls = config.tls.as_ref().map(|tls| web::TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
-    web::Listener::bind(config.server.listen, tls.as_ref()).await
+    let listener = web::Listener::bind(config.server.listen, tls.as_ref()).await?;
+    // Cached bytes are slices of mapped files; a socket can be given them from the file itself.
+    Ok(listener.with_files(Arc::new(store::locate)))
 }
 
 /// What links begin with. A host that listens on every address is best reached from its own machine.

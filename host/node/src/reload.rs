@@ -15,7 +15,7 @@ pub enum Error {
     #[error(transparent)]
     Fixed(#[from] reload::Refused),
     #[error(transparent)]
-    Guard(#[from] web::Error),
+    Web(#[from] web::Error),
 }
 
 impl Error {
@@ -25,7 +25,7 @@ impl Error {
             Error::Fixed(refused) => Some(refused.key.to_owned()),
             Error::Invalid(config::Error::Unknown { key, .. }) => Some(key.clone()),
             Error::Invalid(config::Error::Value { key, .. }) => Some((*key).to_owned()),
-            Error::Invalid(_) | Error::Guard(_) => None,
+            Error::Invalid(_) | Error::Web(_) => None,
         }
     }
 }
@@ -34,23 +34,23 @@ impl Error {
 pub struct Reloader {
     inputs: Inputs,
     current: Mutex<Raw>,
-    log: Option<logging::Handle>,
-    guard: web::Guard,
-    bound: std::net::SocketAddr,
-    proxy: Arc<proxy::Proxy>,
+    parts: Parts,
+}
+
+/// The parts of a running host that take up changes.
+pub struct Parts {
+    pub log: Option<logging::Handle>,
+    pub guard: web::Guard,
+    pub bound: std::net::SocketAddr,
+    /// Reads the certificate again, whose file may have been renewed under the same name.
+    pub tls: Option<web::TlsReloader>,
+    pub proxy: Arc<proxy::Proxy>,
 }
 
 impl Reloader {
-    /// A reloader of a host that runs with `current`, which was read from `inputs`.
-    pub fn new(
-        inputs: Inputs,
-        current: Raw,
-        log: Option<logging::Handle>,
-        guard: web::Guard,
-        bound: std::net::SocketAddr,
-        proxy: Arc<proxy::Proxy>,
-    ) -> Self {
-        Self { inputs, current: Mutex::new(current), log, guard, bound, proxy }
+    /// A reloader of a host that runs with a configuration that was read from these inputs.
+    pub fn new((inputs, current): (Inputs, Raw), parts: Parts) -> Self {
+        Self { inputs, current: Mutex::new(current), parts }
     }
 
     /// Reads the layers again and applies what changed, or nothing. Gives the keys that changed. Reads a file, so it
@@ -73,13 +73,17 @@ impl Reloader {
     fn apply(&self, current: &Raw) -> Result<(Vec<&'static str>, Raw), Error> {
         let (config, raw) = config::load(&self.inputs)?;
         let changed = reload::changes(current, &raw)?;
-        // The one step that can fail comes first.
-        self.guard.replace(policy(&config, self.bound))?;
-        if let Some(log) = &self.log {
+        let Parts { log, guard, bound, tls, proxy } = &self.parts;
+        // The steps that can fail come first, and each of them alone changes nothing that the configuration says.
+        if let Some(tls) = tls {
+            tls.reload()?;
+        }
+        guard.replace(policy(&config, *bound))?;
+        if let Some(log) = log {
             log.set(&config.log.level);
         }
-        self.proxy.set_bounds(proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free });
-        self.proxy.set_bandwidth(config.proxy.bandwidth);
+        proxy.set_bounds(::proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free });
+        proxy.set_bandwidth(config.proxy.bandwidth);
         Ok((changed, raw))
     }
 }

@@ -10,14 +10,21 @@
 //! Services name the web through this crate alone: the router, extractors and responses are re-exported here, and
 //! [`Json`], [`Path`] and [`Query`] are ours because they refuse bad input with a [`Problem`].
 
+mod answer;
+mod door;
 mod error;
 pub mod guard;
 mod input;
 mod listener;
 pub mod observe;
 pub mod problem;
+mod seats;
+mod sendfile;
+mod sent;
 mod serve;
 pub mod sse;
+mod tls;
+mod wire;
 
 use axum::extract::DefaultBodyLimit;
 
@@ -25,9 +32,11 @@ pub use axum::{Extension, Router, body, extract, http, middleware, response, rou
 pub use error::Error;
 pub use guard::{Guard, Policy};
 pub use input::{Json, Path, Query};
-pub use listener::{Listener, TlsFiles};
+pub use listener::Listener;
 pub use problem::Problem;
+pub use sendfile::Locate;
 pub use serve::{Draining, Limits, serve};
+pub use tls::{TlsFiles, TlsReloader};
 pub use utoipa;
 
 /// Bytes of a request's body, unless a route sets another `extract::DefaultBodyLimit`.

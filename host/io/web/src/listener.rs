@@ -2,30 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::Error;
-
-/// Where a certificate and its key lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificate, then those that signed it, PEM.
-    pub cert: PathBuf,
-    /// Its private key, PEM: PKCS #8, PKCS #1 or SEC1.
-    pub key: PathBuf,
-}
+use crate::tls::TlsReloader;
+use crate::{Error, Locate, TlsFiles};
 
 /// A port that is bound and not yet served.
 pub struct Listener {
     pub(crate) socket: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<TlsReloader>,
+    files: Option<Files>,
     address: SocketAddr,
 }
 
@@ -33,10 +20,27 @@ impl Listener {
     /// Binds a port; port 0 lets the system choose. Fails when it is taken or not permitted, and when certificate or
     /// key cannot be read or do not belong together.
     pub async fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Listener, Error> {
-        let tls = tls.map(acceptor).transpose()?;
+        let tls = tls.map(TlsReloader::new).transpose()?;
         let socket = TcpListener::bind(address).await.map_err(|error| refused(address, error))?;
         let address = socket.local_addr().map_err(|error| refused(address, error))?;
-        Ok(Listener { socket, tls, address })
+        Ok(Listener { socket, tls, files: None, address })
+    }
+
+    /// Sends bodies that lie in files from there, without a copy: to other machines, on connections without TLS, and
+    /// where the system can. Pieces of such bodies are dropped when the peer has confirmed them, and not before.
+    pub fn with_files(self, locate: Locate) -> Listener {
+        Listener { files: Some(Files { locate, to_everyone: false }), ..self }
+    }
+
+    /// The same, and also to programs on this machine, where it costs more than a copy. Whoever holds a piece cannot know
+    /// when such a program has read it: right only for files that nobody changes, such as those of a measurement.
+    pub fn with_files_for_everyone(self, locate: Locate) -> Listener {
+        Listener { files: Some(Files { locate, to_everyone: true }), ..self }
+    }
+
+    /// What reads the certificate again; none without TLS.
+    pub fn tls_reloader(&self) -> Option<TlsReloader> {
+        self.tls.clone()
     }
 
     /// The address that is bound, with the port that the system chose.
@@ -50,6 +54,21 @@ impl Listener {
     }
 }
 
+struct Files {
+    locate: Locate,
+    to_everyone: bool,
+}
+
+impl Listener {
+    /// The files that this connection may be sent from.
+    pub(crate) fn files_for(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Locate> {
+        let files = self.files.as_ref()?;
+        let peer = peer.ip().to_canonical();
+        let is_here = peer.is_loopback() || stream.local_addr().map_or(true, |own| own.ip().to_canonical() == peer);
+        (files.to_everyone || !is_here).then(|| files.locate.clone())
+    }
+}
+
 fn refused(address: SocketAddr, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => Error::PortTaken { address },
@@ -57,36 +76,4 @@ fn refused(address: SocketAddr, error: io::Error) -> Error {
         io::ErrorKind::AddrNotAvailable => Error::NoSuchAddress { address },
         _ => Error::Bind { address, error },
     }
-}
-
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
-    let certificates = certificates(&files.cert)?;
-    let key = key(&files.key)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
-        .map_err(|error| Error::Mismatch {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            reason: error.to_string(),
-        })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bad = |reason: String| Error::Certificate { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(bad("it holds no certificate in PEM form".to_owned())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(bad(error.to_string())),
-    }
-}
-
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    let bad = |reason: String| Error::Key { path: path.to_owned(), reason };
-    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| bad("it holds no private key in PEM form".to_owned()))
 }

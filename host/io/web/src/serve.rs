@@ -3,44 +3,61 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
-use axum::http::Request;
 use axum::http::request::Parts;
+use axum::http::{Request, Response};
 use futures_util::TryStreamExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::Listener;
+use crate::answer::{Answer, Underway};
+use crate::door::{Door, Seat};
+use crate::sendfile::Stream;
+use crate::sent::Sent;
+use crate::tls::handshake;
+use crate::wire::{Kind, Wire};
+use crate::{Listener, Locate};
 
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often an HTTP/2 client that is silent is asked whether it is there, and how long it has to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long an ended connection is kept for a peer that does not confirm the rest of what was sent from files.
+const LINGER: Duration = Duration::from_secs(30);
+/// How long a connection has its place for sure. Its first request is in the system's hands then, if it comes from a client
+/// that only waited to be accepted.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// When a connection whose place was wanted while its peer had not confirmed an answer is taken for idle again.
+const RECHECK: Duration = Duration::from_secs(1);
 /// Bytes of all header fields of an HTTP/2 request; HTTP/1.1 has hyper's own bounds (100 fields, about 400 KiB).
 const MAX_HEADERS: u32 = 64 * 1024;
 
 /// Bounds on what strangers can hold. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait in the system's backlog. Default: 1024.
+    /// Connections at once. For a further one, the one that has waited longest for a request is closed; when an answer is
+    /// under way on each, it waits, and those behind it do in the system's backlog. Default: 1024.
     pub max_connections: usize,
+    /// Of these, connections from one address, or one /64 of IPv6; the loopback has no such bound. A further one takes the
+    /// place of one of the same address that waits for a request, or is closed. Default: none, which stands for half of
+    /// `max_connections`.
+    pub max_connections_per_address: Option<usize>,
     /// How long a client may take for the head of a request, and how long an HTTP/1.1 connection may be idle.
     /// Default: 30 s.
     pub header_read_timeout: Duration,
@@ -58,6 +75,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_connections_per_address: None,
             header_read_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
@@ -94,7 +112,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Draining {
 /// Handlers find the peer as `ConnectInfo<SocketAddr>` and the end as [`Draining`].
 pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
     let draining = CancellationToken::new();
-    let permits = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let of_one = limits.max_connections_per_address.unwrap_or(limits.max_connections.div_ceil(2));
+    let door = Door::new(limits.max_connections, of_one);
+    let mut at_door = None;
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -102,16 +122,20 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
-            (permit, accepted) = accept(&listener, &permits) => match accepted {
-                Ok((stream, peer)) => {
+            entered = enter(&listener, &door, &mut at_door) => match entered {
+                Ok((stream, peer, seat)) => {
+                    let files = listener.files_for(&stream, peer);
+                    let acceptor = listener.tls.as_ref().map(|tls| tls.acceptor());
                     let connection = Connection {
                         peer,
                         router: router.clone(),
                         limits: limits.clone(),
                         draining: draining.clone(),
-                        _permit: permit,
+                        since: Instant::now(),
+                        seat,
+                        sent: Arc::default(),
                     };
-                    connections.spawn(connection.run(stream, listener.tls.clone()));
+                    connections.spawn(connection.run(stream, acceptor, files));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -120,18 +144,32 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
             },
         }
     }
+    drop(at_door);
     drop(listener);
     draining.cancel();
     drain(connections, limits.drain_timeout).await;
 }
 
-/// Takes a permit first, so that what is too much waits in the backlog and not with us.
-async fn accept(
+/// Accepts a connection and waits for its place. Dropped before that, it leaves who is at the door there.
+async fn enter(
     listener: &Listener,
-    permits: &Arc<Semaphore>,
-) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
-    let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-    (permit, listener.socket.accept().await)
+    door: &Arc<Door>,
+    at_door: &mut Option<(TcpStream, SocketAddr)>,
+) -> io::Result<(TcpStream, SocketAddr, Seat)> {
+    loop {
+        let peer = match at_door {
+            Some((_, peer)) => *peer,
+            None => at_door.insert(listener.socket.accept().await?).1,
+        };
+        let seat = door.place(peer.ip()).await;
+        match (at_door.take(), seat) {
+            (Some((stream, peer)), Some(seat)) => return Ok((stream, peer, seat)),
+            _ => {
+                tracing::debug!(%peer, "this address has all the connections that it may have");
+                metrics::counter!("http_connections_closed_total", "reason" => "address").increment(1);
+            }
+        }
+    }
 }
 
 async fn drain(mut connections: JoinSet<()>, limit: Duration) {
@@ -160,36 +198,62 @@ struct Connection {
     router: Router,
     limits: Limits,
     draining: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    /// When it got its place.
+    since: Instant,
+    seat: Seat,
+    sent: Arc<Sent>,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>, files: Option<Locate>) {
         // Answers are written in large pieces; Nagle's algorithm could only delay their ends.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was refused");
         }
-        let Some(acceptor) = tls else { return self.speak(stream).await };
-        match timeout(self.limits.handshake_timeout, handshake(acceptor, stream)).await {
-            Ok(Ok(Some(stream))) => self.speak(*stream).await,
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!(peer = %self.peer, "a TLS handshake took too long"),
+        match tls {
+            None => self.speak(Kind::Plain(Stream::new(stream, files, self.sent.clone()))).await,
+            Some(acceptor) => {
+                if let Some(kind) = self.encrypt(acceptor, stream).await {
+                    self.speak(kind).await;
+                }
+            }
+        }
+        if !self.sent.is_over() {
+            self.seat.occupant().stay();
+            self.sent.settle(LINGER).await;
         }
     }
 
+    /// None when nothing is to be spoken.
+    async fn encrypt(&self, acceptor: TlsAcceptor, stream: TcpStream) -> Option<Kind> {
+        let handshake = timeout(self.limits.handshake_timeout, handshake(acceptor, stream));
+        let result = tokio::select! {
+            result = handshake => result,
+            () = self.makes_room_in_time() => return None,
+        };
+        match result {
+            Ok(Ok(stream)) => return stream.map(Kind::Encrypted),
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(peer = %self.peer, "a TLS handshake took too long"),
+        }
+        None
+    }
+
     /// Speaks HTTP to the end of the connection.
-    async fn speak<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: I) {
+    async fn speak(&self, kind: Kind) {
         let asked = Arc::new(AtomicBool::new(false));
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             self.answer(request)
         });
         let builder = self.builder();
-        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let wire = TokioIo::new(Wire::new(kind, self.seat.occupant().clone()));
+        let mut connection = pin!(builder.serve_connection_with_upgrades(wire, service));
         let mut silent = pin!(sleep(self.limits.header_read_timeout));
         let mut waiting = true;
         let mut draining = false;
+        let mut decision = pin!(sleep(Duration::ZERO));
+        let mut wanted = Wanted::Not;
         loop {
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -203,6 +267,29 @@ impl Connection {
                     waiting = false;
                     if asked.load(Ordering::Relaxed) { continue } else { return }
                 }
+                () = self.seat.is_wanted() => {
+                    wanted = Wanted::Now;
+                    decision.as_mut().reset(self.since + PATIENCE);
+                    continue;
+                }
+                () = decision.as_mut(), if wanted != Wanted::Not => {
+                    // A polled connection reads, and reading shows what the peer has asked or confirmed meanwhile.
+                    if poll_once(connection.as_mut()).await.is_ready() {
+                        return;
+                    }
+                    wanted = self.decide(wanted);
+                    match wanted {
+                        Wanted::Given => {
+                            connection.as_mut().graceful_shutdown();
+                            // Enough for a word of farewell. Nothing else is left to say, and nobody waits for its being heard.
+                            let _ = poll_once(connection.as_mut()).await;
+                            return;
+                        }
+                        Wanted::Again => decision.as_mut().reset(Instant::now() + RECHECK),
+                        Wanted::Not | Wanted::Now => {}
+                    }
+                    continue;
+                }
             };
             if let Err(error) = ended {
                 tracing::debug!(peer = %self.peer, error, "a connection ended early");
@@ -211,15 +298,58 @@ impl Connection {
         }
     }
 
+    /// Whether a place that is wanted is given.
+    fn decide(&self, wanted: Wanted) -> Wanted {
+        let (occupant, settled) = (self.seat.occupant(), self.sent.is_settled());
+        match wanted {
+            Wanted::Not | Wanted::Given => wanted,
+            Wanted::Again => {
+                occupant.waits();
+                Wanted::Not
+            }
+            Wanted::Now if occupant.gives_up(settled) => {
+                self.makes_room();
+                Wanted::Given
+            }
+            // Nobody tells when a peer has confirmed something.
+            Wanted::Now => {
+                if settled {
+                    Wanted::Not
+                } else {
+                    Wanted::Again
+                }
+            }
+        }
+    }
+
+    /// Resolves when the place was wanted and is given up: in a handshake there is nothing to lose.
+    async fn makes_room_in_time(&self) {
+        self.seat.is_wanted().await;
+        sleep_until(self.since + PATIENCE).await;
+        self.makes_room();
+    }
+
+    fn makes_room(&self) {
+        tracing::debug!(peer = %self.peer, "a connection without a request made room for another");
+        metrics::counter!("http_connections_closed_total", "reason" => "room").increment(1);
+    }
+
     fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<axum::response::Response, Infallible>> + Send + 'static {
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + 'static {
+        let underway = Underway::begin(self.seat.occupant(), &self.sent);
         let limit = self.limits.body_idle_timeout;
         let mut request = request.map(|body| impatient(body, limit));
         request.extensions_mut().insert(ConnectInfo(self.peer));
         request.extensions_mut().insert(Draining(self.draining.clone()));
-        self.router.clone().oneshot(request)
+        let router = self.router.clone();
+        async move {
+            // The connection ends before this would.
+            let Some(underway) = underway else { return std::future::pending().await };
+            let response = router.oneshot(request).await?;
+            Ok(response.map(|body| Answer::new(body, underway)))
+        }
     }
 
     fn builder(&self) -> auto::Builder<Streams> {
@@ -234,6 +364,24 @@ impl Connection {
             .max_header_list_size(MAX_HEADERS);
         builder
     }
+}
+
+/// What is to be decided about the place of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// Nothing.
+    Not,
+    /// Somebody else wants it.
+    Now,
+    /// Somebody wanted it while an answer was not confirmed; whether it can be asked for it again.
+    Again,
+    /// It is given up.
+    Given,
+}
+
+/// What becomes of it when it is polled once.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// A body that fails when the client is silent for too long.
@@ -262,35 +410,4 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
         }
         tasks.spawn(stream);
     }
-}
-
-type Encrypted = tokio_rustls::server::TlsStream<TcpStream>;
-
-/// The first byte of a TLS record that begins a handshake (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 0x16;
-
-/// The encrypted stream; none for a client that spoke plain HTTP and was told so.
-async fn handshake(acceptor: TlsAcceptor, mut stream: TcpStream) -> io::Result<Option<Box<Encrypted>>> {
-    let mut first = [0];
-    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
-        turn_away(&mut stream).await?;
-        return Ok(None);
-    }
-    Ok(Some(Box::new(acceptor.accept(stream).await?)))
-}
-
-/// Tells a client that speaks plain HTTP to use HTTPS.
-async fn turn_away(stream: &mut TcpStream) -> io::Result<()> {
-    const BODY: &str = r#"{"status":400,"code":"https-needed","title":"Bad Request","detail":"This port speaks HTTPS. Use an address that begins with https://."}"#;
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{BODY}",
-        crate::problem::MEDIA_TYPE,
-        BODY.len(),
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    // Closing with bytes unread would reset the connection, and the client might never see the answer.
-    let mut rest = [0; 4096];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
 }

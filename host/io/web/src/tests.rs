@@ -20,6 +20,8 @@ use tokio_rustls::rustls::{self, RootCertStore, pki_types::ServerName};
 
 use crate::*;
 
+mod crowd;
+
 /// How long anything may take that should happen at once.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -38,6 +40,10 @@ impl Drop for Server {
 impl Server {
     async fn start(routes: Router, limits: Limits, tls: Option<&TlsFiles>) -> Server {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls).await.unwrap();
+        Server::start_on(listener, routes, limits)
+    }
+
+    fn start_on(listener: Listener, routes: Router, limits: Limits) -> Server {
         let address = listener.address();
         let guard = Guard::new(Policy {
             bound: address,
@@ -239,18 +245,6 @@ async fn slow_clients_are_dropped() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
-    let server = Server::start(small(), Limits { max_connections: 1, ..Limits::default() }, None).await;
-    let first = server.connect().await;
-    // The first is in before the second: accepting is in order.
-    let waiting = server.ask("GET /hello", "");
-    tokio::pin!(waiting);
-    assert!(timeout(Duration::from_millis(50), waiting.as_mut()).await.is_err());
-    drop(first);
-    assert!(timeout(DEADLINE, waiting).await.unwrap().contains("hello"));
-}
-
-#[tokio::test]
 async fn a_body_that_does_not_come_is_given_up() {
     let limits = Limits { body_idle_timeout: Duration::from_millis(60), ..Limits::default() };
     let server = Server::start(small(), limits, None).await;
@@ -324,6 +318,49 @@ async fn speaks_http_1_and_2_over_tls() {
 
     let answer = server.ask("GET /hello", "").await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https-needed"), "{answer}");
+}
+
+#[tokio::test]
+async fn certificates_are_read_again() {
+    let (first, second) = (certificate("first"), certificate("second"));
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), Some(&first.files)).await.unwrap();
+    let reloader = listener.tls_reloader().unwrap();
+    let server = Server::start_on(listener, small(), Limits::default());
+    let connect = async |certificate: &Certificate| {
+        let name = ServerName::try_from("localhost").unwrap();
+        connector(&certificate.roots, &[]).connect(name, server.connect().await).await
+    };
+    let replace = |cert: &PathBuf, key: &PathBuf| {
+        std::fs::copy(cert, &first.files.cert).unwrap();
+        std::fs::copy(key, &first.files.key).unwrap();
+    };
+    let mut early = connect(&first).await.unwrap();
+
+    replace(&second.files.cert, &second.files.key);
+    assert!(connect(&first).await.is_ok(), "nobody has asked for it");
+    reloader.reload().unwrap();
+    assert!(connect(&second).await.is_ok() && connect(&first).await.is_err());
+
+    let third = certificate("third");
+    std::fs::copy(&third.files.cert, &first.files.cert).unwrap();
+    assert!(reloader.clone().reload().unwrap_err().to_string().contains("do not work together"));
+    std::fs::write(&first.files.cert, "nonsense").unwrap();
+    assert!(reloader.reload().unwrap_err().to_string().contains("no certificate in PEM form"));
+    std::fs::remove_file(&first.files.key).unwrap();
+    reloader.reload().unwrap_err();
+    assert!(connect(&second).await.is_ok(), "what cannot be used replaces nothing");
+    replace(&third.files.cert, &third.files.key);
+    reloader.reload().unwrap();
+    assert!(connect(&third).await.is_ok());
+
+    early.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(read_all(&mut early).await.ends_with("hello"), "connections go on with the certificate that they have");
+}
+
+#[tokio::test]
+async fn without_tls_there_is_nothing_to_read_again() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    assert!(listener.tls_reloader().is_none());
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ async fn reload(State(doors): Shared) -> Result<Json<Reloaded>, Problem> {
 fn problem(error: &Error) -> Problem {
     let (status, code) = match error {
         Error::Fixed(_) => (StatusCode::CONFLICT, "config-fixed"),
-        Error::Invalid(_) | Error::Guard(_) => (StatusCode::UNPROCESSABLE_ENTITY, "config-invalid"),
+        Error::Invalid(_) | Error::Web(_) => (StatusCode::UNPROCESSABLE_ENTITY, "config-invalid"),
     };
     let problem = Problem::new(status, code, format!("Nothing was changed: {error}"));
     match error.key() {

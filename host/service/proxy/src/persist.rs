@@ -73,6 +73,8 @@ pub async fn forget(proxy: &Proxy, id: SessionId) {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is ending, and whoever asked ends with it.
+        Err(_) => std::future::pending().await,
     }
 }

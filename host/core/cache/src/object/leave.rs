@@ -102,6 +102,10 @@ impl Object {
             run.clone().for_each(|index| self.lose(index));
             self.leaving.gone.insert(run.start, run.end);
         }
+        if !taken.is_empty() {
+            // Who fills what does not fit would fetch for ever what others take out.
+            (self.given.fill, self.limits.fill) = (false, false);
+        }
         // Whoever takes out what was warmed does not want it back at once.
         let (geometry, touched) =
             (self.geometry, common(&united(self.warm.iter().map(|range| self.granules_of(range)).collect()), &taken));

@@ -13,76 +13,101 @@
 mod model;
 mod world;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::sim::{Plan, Random};
-use world::{Seen, World};
+use world::{Seen, Step, What, World};
 
-/// Steps of a history.
+/// Steps of a random history.
 const STEPS: u64 = 24;
-/// How often the power goes in one history.
-const CRASHES: u64 = 3;
+/// How often the power goes again after it went for the first time, usually.
+const AGAIN: u64 = 2;
 
-/// How many histories there are, for a number of ordinary ones: as many times more as `PROPTEST_CASES` says.
-fn histories(ordinary: u64) -> std::ops::Range<u64> {
+/// Numbers up to an ordinary one, or as many times more as `PROPTEST_CASES` says.
+fn numbers(ordinary: u64) -> Range<u64> {
     const USUAL_CASES: u64 = 256;
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(USUAL_CASES);
     0..(ordinary * cases / USUAL_CASES).max(1)
 }
 
-/// The seed of one step.
-fn seed_of(history: u64, step: u64) -> u64 {
-    Random::new(history << 20 | step).next()
+/// What is done, one after the other.
+struct History {
+    /// The number of a random one; a name for those that are not.
+    name: String,
+    steps: Vec<Step>,
 }
 
-/// Goes through a history until it ends or the power goes, and returns the next step.
-fn go(world: &mut World, history: u64, from: u64) -> Result<u64, String> {
-    for step in from..STEPS {
-        world.step(seed_of(history, step)).map_err(|error| format!("step {step}: {error}"))?;
-        if world.disk.is_off() {
-            return Ok(step + 1);
-        }
+impl History {
+    fn random(number: u64) -> Self {
+        let mut random = Random::new(number);
+        let steps = (0..STEPS).map(|_| Step::random(&mut random)).collect();
+        Self { name: number.to_string(), steps }
     }
-    Ok(STEPS)
-}
 
-/// Opens what a crash left, goes on from there, and crashes again.
-fn go_on(crashed: &World, history: u64, from: u64, mut seed: u64, plan: Plan) -> Result<Seen, String> {
-    let (mut world, mut step) = (crashed.reborn(seed, Plan { crash_at: None, ..plan })?, from);
-    for _ in 1..CRASHES {
-        let mut random = Random::new(seed);
-        seed = random.next();
-        let crash_at = Some(random.below(60));
-        // The power may go while the store is being opened.
-        world = world.reborn(seed, Plan { crash_at, ..plan })?;
-        step = go(&mut world, history, step)?;
-        world = world.reborn(random.next(), Plan { crash_at: None, ..plan })?;
+    fn of(name: &str, steps: impl IntoIterator<Item = What>) -> Self {
+        let steps = steps.into_iter().map(|what| Step { at: 0, what }).collect();
+        Self { name: name.to_owned(), steps }
     }
-    Ok(world.seen)
-}
 
-/// One history with one plan, and what is found with several seeds after its crash.
-fn check(history: u64, plan: Plan, seeds: u64, sum: &mut Seen) {
-    let later = Plan { fail_at: None, read_only_from: None, ..plan };
-    let mut seed = None;
-    let mut attempt = || {
-        let mut world = World::new(plan)?;
-        let step = go(&mut world, history, 0)?;
-        for number in 0..seeds {
-            // Four in a row are four tastes of what to lose.
-            let number = Random::new(history ^ plan.crash_at.unwrap_or(0) << 32).next() / 4 * 4 + number;
-            seed = Some(number);
-            add(sum, go_on(&world, history, step, number, later)?);
+    /// How many operations it has if nothing else goes wrong.
+    fn operations(&self, plan: Plan) -> u64 {
+        let count = || {
+            let mut world = World::new(plan)?;
+            self.go(&mut world, 0)?;
+            Ok::<_, String>(world.disk.operations())
+        };
+        count().unwrap_or_else(|error| panic!("history {}, {plan:?}: {error}", self.name))
+    }
+
+    /// Goes on until it ends or the power goes, and returns the next step.
+    fn go(&self, world: &mut World, from: usize) -> Result<usize, String> {
+        for (at, step) in self.steps.iter().enumerate().skip(from) {
+            world.step(step).map_err(|error| format!("{at} {step:?}: {error}"))?;
+            if world.disk.is_off() {
+                return Ok(at + 1);
+            }
         }
-        Ok::<_, String>(())
-    };
-    match catch_unwind(AssertUnwindSafe(&mut attempt)) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => panic!("history {history}, {plan:?}, crash {seed:?}: {error}"),
-        Err(panic) => {
-            eprintln!("history {history}, {plan:?}, crash {seed:?}:");
-            std::panic::resume_unwind(panic);
+        Ok(self.steps.len())
+    }
+
+    /// Opens what a crash left, goes on from there, and crashes again.
+    fn go_on(&self, crashed: &World, from: usize, mut seed: u64, plan: Plan, again: u64) -> Result<Seen, String> {
+        let (mut world, mut step) = (crashed.reborn(seed, Plan { crash_at: None, ..plan })?, from);
+        for _ in 0..again {
+            let mut random = Random::new(seed);
+            seed = random.next();
+            let crash_at = Some(random.below(60));
+            // The power may go while the store is being opened.
+            world = world.reborn(seed, Plan { crash_at, ..plan })?;
+            step = self.go(&mut world, step)?;
+            world = world.reborn(random.next(), Plan { crash_at: None, ..plan })?;
         }
+        Ok(world.seen)
+    }
+
+    /// The history with one plan, and what is found with several seeds after its crash.
+    fn check(&self, plan: Plan, seeds: Range<u64>, again: u64, sum: &mut Seen) {
+        let later = Plan { fail_at: None, read_only_from: None, ..plan };
+        let mut seed = 0;
+        let attempt = || {
+            let mut world = World::new(plan)?;
+            let step = self.go(&mut world, 0)?;
+            for number in seeds {
+                // Four in a row are four tastes of what to lose.
+                seed = Random::new(plan.crash_at.unwrap_or(0)).next() / 4 * 4 + number;
+                add(sum, self.go_on(&world, step, seed, later, again)?);
+            }
+            Ok::<_, String>(())
+        };
+        let place = match catch_unwind(AssertUnwindSafe(attempt)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => "a panic".to_owned(),
+        };
+        let steps: Vec<String> =
+            self.steps.iter().enumerate().map(|(at, step)| format!("{at} {}: {:?}", step.at, step.what)).collect();
+        panic!("history {}, {plan:?}, crash {seed}: {place}\n{}", self.name, steps.join("\n"));
     }
 }
 
@@ -97,22 +122,88 @@ fn add(sum: &mut Seen, seen: Seen) {
     sum.errors += seen.errors;
 }
 
-/// How many operations a history has if nothing goes wrong.
-fn operations(history: u64, plan: Plan) -> u64 {
-    let count = || {
-        let mut world = World::new(plan)?;
-        go(&mut world, history, 0)?;
-        Ok::<_, String>(world.disk.operations())
-    };
-    count().unwrap_or_else(|error| panic!("history {history}, {plan:?}: {error}"))
+/// Histories that make sure of what is rare in random ones.
+fn chosen() -> Vec<History> {
+    use What::{Close, Commit, Create, Evict, Forget, Restart, Settle, Update, Write};
+    let all = (0, u64::MAX);
+    let write = || Write { run: all, partly: false, again: false };
+    let commit = |start, count| Commit { run: (start, count) };
+    let evict = |start, count| Evict { runs: vec![(start, count)] };
+    let create = |open_ended, shape| Create { open_ended, shape };
+    vec![
+        History::of(
+            "refused and given back",
+            [create(false, 1), write(), commit(0, 1), commit(1, 2), evict(1, 2), commit(3, 1), evict(0, 2)],
+        ),
+        History::of(
+            "forgotten and given back",
+            [create(false, 1), write(), commit(0, 3), Forget { index: 1 }, write(), evict(1, 1), commit(3, 1), Update],
+        ),
+        History::of(
+            "a long journal",
+            [
+                create(false, 0),
+                write(),
+                commit(0, 25),
+                commit(0, 25),
+                commit(0, 20),
+                commit(5, 3),
+                evict(2, 9),
+                commit(30, 5),
+            ],
+        ),
+        History::of(
+            "a long journal of an object without an end",
+            [
+                create(true, 0),
+                write(),
+                Commit { run: all },
+                Commit { run: all },
+                Settle,
+                write(),
+                Commit { run: all },
+                evict(7, 5),
+            ],
+        ),
+        History::of(
+            "one after the other",
+            [
+                create(false, 1),
+                write(),
+                commit(0, 2),
+                create(false, 2),
+                write(),
+                commit(1, 1),
+                create(true, 3),
+                write(),
+                commit(0, 3),
+                Settle,
+            ],
+        ),
+        History::of(
+            "closed and opened",
+            [
+                create(false, 3),
+                write(),
+                commit(0, 4),
+                Close { in_peace: true },
+                evict(1, 2),
+                write(),
+                Restart,
+                commit(0, 9),
+                write(),
+                commit(0, 9),
+            ],
+        ),
+    ]
 }
 
 #[test]
 fn nothing_is_lost_and_nothing_is_wrong_whenever_the_power_goes() {
     let mut seen = Seen::default();
-    for history in histories(12) {
-        for at in 0..=operations(history, Plan::default()) {
-            check(history, Plan { crash_at: Some(at), ..Plan::default() }, 4, &mut seen);
+    for history in numbers(8).map(History::random).chain(chosen()) {
+        for at in 0..=history.operations(Plan::default()) {
+            history.check(Plan { crash_at: Some(at), ..Plan::default() }, 0..4, AGAIN, &mut seen);
         }
     }
     let counts = [seen.granules, seen.found, seen.absent, seen.settled, seen.half_evicted, seen.compacted];
@@ -123,12 +214,30 @@ fn nothing_is_lost_and_nothing_is_wrong_whenever_the_power_goes() {
 #[test]
 fn an_operation_that_fails_makes_no_promise_a_lie() {
     let mut seen = Seen::default();
-    for history in histories(12) {
-        for at in 0..operations(history, Plan::default()) {
-            let random = Random::new(history ^ at << 32).next();
+    for history in numbers(7).map(History::random) {
+        for at in 0..history.operations(Plan::default()) {
+            let random = Random::new(at).next();
             let plan = Plan { fail_at: Some(at), no_holes: random.is_multiple_of(8), ..Plan::default() };
-            check(history, plan, 2, &mut seen);
-            check(history, Plan { crash_at: Some(at + 1 + random % 40), ..plan }, 2, &mut seen);
+            history.check(plan, 0..2, AGAIN, &mut seen);
+            history.check(Plan { crash_at: Some(at + 1 + random % 40), ..plan }, 0..2, AGAIN, &mut seen);
+        }
+    }
+    assert!(seen.errors > 0 && seen.granules > 0 && seen.doubtful == 0, "{seen:?}");
+}
+
+#[test]
+fn a_failure_and_then_a_crash_at_any_time_make_no_promise_a_lie() {
+    let mut seen = Seen::default();
+    for history in chosen() {
+        let end = history.operations(Plan::default());
+        for fail_at in 0..end {
+            let plan = Plan { fail_at: Some(fail_at), ..Plan::default() };
+            for crash_at in fail_at + 1..=end {
+                // One taste each, which is another one for the next.
+                let first = fail_at + crash_at;
+                let seeds = first..first + numbers(1).end;
+                history.check(Plan { crash_at: Some(crash_at), ..plan }, seeds, 0, &mut seen);
+            }
         }
     }
     assert!(seen.errors > 0 && seen.granules > 0 && seen.doubtful == 0, "{seen:?}");
@@ -137,13 +246,13 @@ fn an_operation_that_fails_makes_no_promise_a_lie() {
 #[test]
 fn a_disk_that_fills_up_loses_nothing() {
     let mut seen = Seen::default();
-    for history in histories(30) {
+    for (number, history) in numbers(30).map(|number| (number, History::random(number))) {
         for room in [2, 8, 14, 20, 30] {
-            let random = Random::new(history << 8 | room).next();
+            let random = Random::new(number << 8 | room).next();
             let plan = Plan { capacity: Some(room * 512 + random % 512), ..Plan::default() };
-            let end = operations(history, plan);
+            let end = history.operations(plan);
             for at in [random % end, random / 7 % end, random / 49 % end, end] {
-                check(history, Plan { crash_at: Some(at), ..plan }, 4, &mut seen);
+                history.check(Plan { crash_at: Some(at), ..plan }, 0..4, AGAIN, &mut seen);
             }
         }
     }
@@ -153,10 +262,10 @@ fn a_disk_that_fills_up_loses_nothing() {
 #[test]
 fn a_disk_that_becomes_read_only_loses_nothing() {
     let mut seen = Seen::default();
-    for history in histories(12) {
-        let end = operations(history, Plan::default());
+    for history in numbers(12).map(History::random) {
+        let end = history.operations(Plan::default());
         for at in (0..end).step_by(3) {
-            check(history, Plan { read_only_from: Some(at), ..Plan::default() }, 2, &mut seen);
+            history.check(Plan { read_only_from: Some(at), ..Plan::default() }, 0..2, AGAIN, &mut seen);
         }
     }
     assert!(seen.errors > 0 && seen.granules > 0 && seen.doubtful == 0, "{seen:?}");

@@ -10,7 +10,7 @@ use super::{Route, Trust, Upstream};
 use crate::fault::{CHANGED, Fault};
 
 /// Bytes of one sample.
-pub const SAMPLE: u64 = 64 << 10;
+pub const SAMPLE: u64 = 32 << 10;
 /// How often an edge with a certain tag is asked for: which one answers is not ours to choose.
 const TRIES: usize = 6;
 

@@ -285,7 +285,10 @@ fn joined(members: Vec<(&'static str, Vec<Piece>)>) -> Vec<Piece> {
 }
 
 fn separator() -> BoxedStrategy<&'static str> {
-    prop_oneof![8 => Just(","), 2 => select(vec![", ", " ,", ",,", "\t,\t", ", ,", " , , "])].boxed()
+    let sound = select(vec![", ", " ,", ",,", "\t,\t", ", ,", " , , "]);
+    // Spaces to many, but not to this grammar.
+    let odd = select(vec![",\u{a0}", "\r\n,", ",\u{b}", "\u{3000},"]);
+    prop_oneof![40 => Just(","), 9 => sound, 1 => odd].boxed()
 }
 
 fn member() -> BoxedStrategy<Vec<Piece>> {

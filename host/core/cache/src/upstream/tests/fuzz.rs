@@ -342,9 +342,10 @@ proptest! {
             Some((first, last, None)) => Some(format!("bytes {first}-{last}/*")),
             None => None,
         };
-        prop_assume!(case.status != 206 || case.content_range == written);
-        let result = accept(&case.head(), &case.asked, case.pinned.as_ref());
-        prop_assert_eq!(result.is_ok(), case.faults().is_empty(), "{:?} for {:?}", result, case.faults());
+        if case.status != 206 || case.content_range == written {
+            let result = accept(&case.head(), &case.asked, case.pinned.as_ref());
+            prop_assert_eq!(result.is_ok(), case.faults().is_empty(), "{:?} for {:?}", result, case.faults());
+        }
     }
 }
 

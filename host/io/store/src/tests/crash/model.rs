@@ -78,6 +78,13 @@ impl Version {
         if self.ended == Ended::Yes { self.total().div_ceil(granule) } else { self.total() / granule }
     }
 
+    /// A run of granules that can be complete.
+    pub(super) fn run(&self, (start, count): (u64, u64)) -> Range<u64> {
+        let complete = self.complete();
+        let start = start % complete.max(1);
+        start..start.saturating_add(count).min(complete)
+    }
+
     pub(super) fn range(&self, index: u64) -> Range<u64> {
         let granule = u64::from(self.granule);
         (index * granule).min(self.total())..((index + 1) * granule).min(self.total())

@@ -17,6 +17,87 @@ const OBJECTS: usize = 2;
 const SHAPES: [(u32, u64); 5] =
     [(64, 64 * 40 + 10), (1024, 1024 * 5 + 300), (2048, 2048 * 4), (256, 256 * 7 + 1), (512, 90)];
 
+/// Where a run of granules begins and how many they are, in numbers that are brought into the object when it is known.
+pub(super) type Run = (u64, u64);
+
+/// Something that is done to one of the objects.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) at: usize,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Create {
+        open_ended: bool,
+        /// Which of the shapes.
+        shape: u64,
+    },
+    Write {
+        run: Run,
+        /// Only the first half of each.
+        partly: bool,
+        /// Also those that are there already.
+        again: bool,
+    },
+    Commit {
+        run: Run,
+    },
+    Evict {
+        runs: Vec<Run>,
+    },
+    Forget {
+        /// Which of those that are there.
+        index: u64,
+    },
+    Settle,
+    Update,
+    /// Closes and opens again.
+    Close {
+        in_peace: bool,
+    },
+    EvictClosed {
+        runs: Vec<Run>,
+    },
+    Remove,
+    /// The process ends and another one begins; the system stays.
+    Restart,
+    Probe,
+}
+
+impl Step {
+    /// One of all, more often those that write.
+    pub(super) fn random(random: &mut Random) -> Self {
+        let at = random.below(OBJECTS as u64).min(random.below(OBJECTS as u64)) as usize;
+        let run = |random: &mut Random| (random.below(50), 1 + random.below(50));
+        let all = (0, u64::MAX);
+        let runs = |random: &mut Random| (0..=random.below(3)).map(|_| run(random)).collect();
+        let what = match random.below(100) {
+            0..6 => What::Create { open_ended: random.below(2) == 0, shape: random.below(5).min(random.below(5)) },
+            6..34 => What::Write { run: run(random), partly: random.below(8) == 0, again: random.below(8) == 0 },
+            34..54 => What::Commit { run: if random.below(2) == 0 { all } else { run(random) } },
+            54..66 => What::Evict { runs: runs(random) },
+            66..71 => What::Forget { index: random.below(50) },
+            71..80 => What::Settle,
+            80..84 => What::Update,
+            84..90 => What::Close { in_peace: random.below(2) == 0 },
+            90..93 => What::EvictClosed { runs: runs(random) },
+            93..95 => What::Remove,
+            95..98 => What::Restart,
+            _ => What::Probe,
+        };
+        Self { at, what }
+    }
+}
+
+impl What {
+    fn needs_open(&self) -> bool {
+        use What::{Close, Commit, Evict, Forget, Settle, Update, Write};
+        matches!(self, Write { .. } | Commit { .. } | Evict { .. } | Forget { .. } | Settle | Update | Close { .. })
+    }
+}
+
 /// What was seen, so that a test can say that it saw all there is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
@@ -110,36 +191,31 @@ impl World {
         }
     }
 
-    /// Does one of the things that can be done. Which one depends on the seed alone.
-    pub(super) fn step(&mut self, seed: u64) -> Result<(), String> {
+    /// Does something. Whatever needs an open object gets one.
+    pub(super) fn step(&mut self, step: &Step) -> Result<(), String> {
         if self.store.is_none() {
             return Ok(());
         }
-        let mut random = Random::new(seed);
-        let at = random.below(OBJECTS as u64).min(random.below(OBJECTS as u64)) as usize;
-        let what = random.below(100);
-        if self.live[at].is_none() && what < 90 {
-            if random.below(2) == 0 {
-                self.find(at, false)?;
-            }
-            if self.live[at].is_none() && random.below(3) > 0 {
-                self.create(at, what.is_multiple_of(2), &mut random)?;
+        let at = step.at;
+        if self.live[at].is_none() && step.what.needs_open() {
+            self.find(at, false)?;
+            if self.live[at].is_none() {
+                self.create(at, self.counter.is_multiple_of(2), self.counter)?;
             }
         }
-        match what {
-            0..6 => self.create(at, what < 3, &mut random),
-            6..30 => self.write(at, &mut random),
-            30..55 => self.write(at, &mut random).and_then(|()| self.commit(at, &mut random)),
-            55..60 => self.commit(at, &mut random),
-            60..71 => self.evict(at, &mut random),
-            71..74 => self.forget(at, &mut random),
-            74..81 => self.settle(at),
-            81..85 => self.update(at),
-            85..91 => self.close(at, &mut random).and_then(|()| self.find(at, false)),
-            91..94 => self.evict_closed(at, &mut random),
-            94..96 => self.remove(at),
-            96..98 => self.restart(),
-            _ => self.probe(),
+        match &step.what {
+            What::Create { open_ended, shape } => self.create(at, *open_ended, *shape),
+            What::Write { run, partly, again } => self.write(at, *run, *partly, *again),
+            What::Commit { run } => self.commit(at, *run),
+            What::Evict { runs } => self.evict(at, runs),
+            What::Forget { index } => self.forget(at, *index),
+            What::Settle => self.settle(at),
+            What::Update => self.update(at),
+            What::Close { in_peace } => self.close(at, *in_peace).and_then(|()| self.find(at, false)),
+            What::EvictClosed { runs } => self.evict_closed(at, runs),
+            What::Remove => self.remove(at),
+            What::Restart => self.restart(),
+            What::Probe => self.probe(),
         }?;
         if self.disk.is_off() { Ok(()) } else { self.compare() }
     }
@@ -225,13 +301,13 @@ impl World {
         Ok(())
     }
 
-    fn create(&mut self, at: usize, open_ended: bool, random: &mut Random) -> Result<(), String> {
+    fn create(&mut self, at: usize, open_ended: bool, shape: u64) -> Result<(), String> {
         let Some(store) = &self.store else { return Ok(()) };
         self.counter += 1;
         let name = format!("v{}", self.counter);
-        let (granule_size, total) = SHAPES[random.below(SHAPES.len() as u64) as usize];
+        let (granule_size, total) = SHAPES[shape as usize % SHAPES.len()];
         let ended = if open_ended { Ended::No } else { Ended::Yes };
-        let provisional = if open_ended { total + random.below(20_000) } else { total };
+        let provisional = if open_ended { total + 1 + self.counter * 977 % 20_000 } else { total };
         let meta = Meta { granule_size, open_ended, name: Some(name.clone()), ..Meta::new("film", provisional, 0) };
         let version = Version::new(granule_size, total, ended, self.counter);
         self.objects[at].versions.insert(name.clone(), version);
@@ -254,22 +330,10 @@ impl World {
         act(live, version)
     }
 
-    /// Some granules that follow each other.
-    fn some(version: &Version, random: &mut Random) -> Range<u64> {
-        let complete = version.complete();
-        if complete == 0 {
-            return 0..0;
-        }
-        let start = random.below(complete);
-        start..(start + 1 + random.below(complete)).min(complete)
-    }
-
-    fn write(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
+    fn write(&mut self, at: usize, run: Run, partly: bool, again: bool) -> Result<(), String> {
         let wrote = self.with(at, |live, version| {
-            for index in Self::some(version, random) {
-                let partly = random.below(8) == 0;
-                // What is there is hardly ever written again.
-                if version.sure.contains(&index) && random.below(8) > 0 {
+            for index in version.run(run) {
+                if version.sure.contains(&index) && !again {
                     continue;
                 }
                 let bytes = version.bytes(index);
@@ -286,11 +350,11 @@ impl World {
         wrote.map_or(Ok(()), |wrote| self.allow(wrote, "write").map(drop))
     }
 
-    fn commit(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
+    fn commit(&mut self, at: usize, run: Run) -> Result<(), String> {
         let before = self.journal_length(at);
         let mut chosen = Vec::new();
         let committed = self.with(at, |live, version| {
-            chosen = live.written.iter().copied().filter(|_| random.below(8) > 0).collect();
+            chosen = version.run(run).filter(|index| live.written.contains(index)).collect();
             version.begin(chosen.iter().copied().filter(|index| !version.sure.contains(index)).collect::<Vec<_>>());
             let granules: Vec<_> = chosen.iter().map(|index| version.granule(*index)).collect();
             Some(live.file.commit(&granules))
@@ -320,19 +384,19 @@ impl World {
         self.disk.size(&path).ok().map(|size| size.length)
     }
 
-    fn evict(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
-        let (refused, mut runs) = (self.disk.refused(), Vec::new());
+    fn evict(&mut self, at: usize, runs: &[Run]) -> Result<(), String> {
+        let (refused, mut ranges) = (self.disk.refused(), Vec::new());
         let evicted = self.with(at, |live, version| {
-            runs = (0..1 + random.below(3)).map(|_| Self::some(version, random)).collect();
-            let chosen = indexes(&runs);
+            ranges = runs.iter().map(|run| version.run(*run)).collect();
+            let chosen = indexes(&ranges);
             version.begin(chosen.iter().copied().filter(|index| version.sure.contains(index)).collect::<Vec<_>>());
             live.written.retain(|index| !chosen.contains(index));
-            Some(live.file.evict(&runs))
+            Some(live.file.evict(&ranges))
         });
         let Some(evicted) = evicted else { return Ok(()) };
         let name = self.live[at].as_ref().map(|live| live.name.clone()).unwrap_or_default();
         let evicted = self.allow(evicted, "evict")?;
-        self.evicted(at, &name, &runs, evicted, refused)
+        self.evicted(at, &name, &ranges, evicted, refused)
     }
 
     /// Looks at the answer to an eviction.
@@ -361,12 +425,12 @@ impl World {
         Ok(())
     }
 
-    fn evict_closed(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
+    fn evict_closed(&mut self, at: usize, runs: &[Run]) -> Result<(), String> {
         self.find(at, false)?;
         let Some(Live { name, .. }) = self.live[at].take() else { return Ok(()) };
         let (Some(store), refused) = (&self.store, self.disk.refused()) else { return Ok(()) };
         let Some(version) = self.objects[at].versions.get_mut(&name) else { return Ok(()) };
-        let runs = [Self::some(version, random), Self::some(version, random)];
+        let runs: Vec<_> = runs.iter().map(|run| version.run(*run)).collect();
         let chosen: Vec<u64> = indexes(&runs).into_iter().filter(|index| version.sure.contains(index)).collect();
         version.begin(chosen);
         let evicted = store.evict(&id(at), &runs);
@@ -374,11 +438,11 @@ impl World {
         self.evicted(at, &name, &runs, evicted, refused)
     }
 
-    fn forget(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
+    fn forget(&mut self, at: usize, index: u64) -> Result<(), String> {
         let mut chosen = 0;
         let forgotten = self.with(at, |live, version| {
             let there: Vec<u64> = version.sure.iter().copied().collect();
-            chosen = *there.get(random.below(there.len().max(1) as u64) as usize)?;
+            chosen = *there.get(index as usize % there.len().max(1))?;
             version.begin([chosen]);
             live.written.remove(&chosen);
             Some(live.file.forget(chosen))
@@ -433,9 +497,9 @@ impl World {
         Ok(())
     }
 
-    fn close(&mut self, at: usize, random: &mut Random) -> Result<(), String> {
+    fn close(&mut self, at: usize, in_peace: bool) -> Result<(), String> {
         if let Some(live) = self.live[at].take()
-            && random.below(2) == 0
+            && in_peace
         {
             let closed = live.file.close();
             self.allow(closed, "close an object")?;
@@ -459,7 +523,6 @@ impl World {
         }
     }
 
-    /// The process ends and another one begins; the system stays.
     fn restart(&mut self) -> Result<(), String> {
         self.live.iter_mut().for_each(|live| *live = None);
         self.start()?;

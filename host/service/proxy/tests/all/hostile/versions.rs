@@ -114,7 +114,7 @@ fn edges() -> Vec<Row> {
             let tags = ["\"edge-1\"", "\"edge-2\"", "\"edge-3\""];
             careless(ask, &film.clone().etag(Some(tags[ask.number % 3]))).script()
         })
-        .most(1.5),
+        .most(2.0),
         row("one weak tag", long().etag(Some("W/\"1\"")), plays(), |ask, film| honest(ask, film).script()).most(1.2),
         row("a weak tag for each edge", long().etag(Some("W/\"1\"")), plays(), {
             flipping(careless, |film| film.etag(Some("W/\"2\"")))
