@@ -155,6 +155,20 @@ fn a_hole_where_data_should_be_is_noticed() {
 }
 
 #[test]
+fn a_file_whose_length_was_lost_is_as_long_as_it_should_be() {
+    let root = tempfile::tempdir().unwrap();
+    make(root.path());
+    let path = folder(root.path()).join("data.1");
+    fs::write(&path, &data()[..40]).unwrap();
+    let stored = Store::open(root.path()).unwrap().load(&id()).unwrap().unwrap();
+    assert_eq!(indexes(&stored.granules), [0, 1]);
+    assert_eq!(fs::metadata(&path).unwrap().len(), TOTAL);
+    // Touched through the mapping, which ends the process where there is no file.
+    let bytes = stored.file.bytes(0..TOTAL).unwrap();
+    assert_eq!((&bytes[..40], &bytes[40..]), (&data()[..40], &[0; TOTAL as usize - 40][..]));
+}
+
+#[test]
 fn a_folder_has_one_owner() {
     let root = tempfile::tempdir().unwrap();
     let first = Store::open(root.path()).unwrap();

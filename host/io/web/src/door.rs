@@ -49,7 +49,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Resolves when the place is wanted by somebody else; again each time that it is.
+    /// Resolves when the place is wanted by somebody else; again each time that it is. Dropped before, it has heard nothing.
     pub(crate) async fn is_wanted(&self) {
         self.leave.notified().await;
     }
@@ -94,21 +94,15 @@ impl Occupant {
         self.tell(waits);
     }
 
-    /// Whether it gives up its place when asked to: if all that was answered has been handed to the system, and if it may
-    /// for all that it knows itself. Then no request is answered any more.
-    pub(crate) fn gives_up(&self, may: bool) -> bool {
-        let gives_up = self.door.seats().give_up(self.id, may);
+    /// Whether it gives up its place when asked to: if all that was answered has been handed to the system. Then no request
+    /// is answered any more.
+    pub(crate) fn gives_up(&self) -> bool {
+        let gives_up = self.door.seats().give_up(self.id);
         self.tell(!gives_up);
         gives_up
     }
 
-    /// It waits for a request, for all that is known.
-    pub(crate) fn waits(&self) {
-        let waits = self.door.seats().waits(self.id);
-        self.tell(waits);
-    }
-
-    /// It is busy with something that is no answer, and does not leave.
+    /// It has ended, and its place is needed for a while yet.
     pub(crate) fn stay(&self) {
         self.door.seats().stay(self.id);
         self.tell(true);

@@ -147,16 +147,15 @@ impl Seats {
     }
 
     /// What somebody who was asked to leave does: it gives up its place for good if all that it was answered has been
-    /// handed to the system, and if it may for all that it knows itself. True if it does; else it stays, and is busy until
-    /// its next answer is over or [`Seats::waits`] says so.
-    pub(crate) fn give_up(&mut self, id: Id, may: bool) -> bool {
+    /// handed to the system. True if it does; else it stays, and is busy until its next answer is over.
+    pub(crate) fn give_up(&mut self, id: Id) -> bool {
         let Some(seat) = self.taken.get(&id).filter(|seat| seat.state == State::Asked) else { return false };
-        let leaves = may && seat.answers == 0 && !seat.unsent;
+        let leaves = seat.answers == 0 && !seat.unsent;
         self.set(id, if leaves { State::Leaving } else { State::Busy });
         leaves
     }
 
-    /// Somebody is busy with something that is no answer, asked to leave or not.
+    /// Somebody will have left, but not soon. It is busy until then, be it asked to leave or not.
     pub(crate) fn stay(&mut self, id: Id) {
         if self.taken.contains_key(&id) {
             self.set(id, State::Busy);
@@ -178,8 +177,16 @@ impl Seats {
         }
     }
 
+    fn ask_to_leave(&mut self, id: Id) -> Entry {
+        self.set(id, State::Asked);
+        if let Some(seat) = self.taken.get(&id) {
+            seat.leave.notify_one();
+        }
+        Entry::Later
+    }
+
     /// Puts a busy one who has nothing under way at the end of those who wait. True if there was something to do.
-    pub(crate) fn waits(&mut self, id: Id) -> bool {
+    fn waits(&mut self, id: Id) -> bool {
         let idle = |seat: &Seat| seat.state == State::Busy && seat.answers == 0 && !seat.unsent;
         let idle = self.taken.get(&id).is_some_and(idle);
         if idle {
@@ -187,14 +194,6 @@ impl Seats {
             self.set(id, State::Waiting(self.last_since));
         }
         idle
-    }
-
-    fn ask_to_leave(&mut self, id: Id) -> Entry {
-        self.set(id, State::Asked);
-        if let Some(seat) = self.taken.get(&id) {
-            seat.leave.notify_one();
-        }
-        Entry::Later
     }
 
     fn seat(&mut self, id: Id, change: impl FnOnce(&mut Seat)) {

@@ -73,18 +73,13 @@ impl Sent {
         !self.was_used() || self.state().kept.len() < MAX_KEPT
     }
 
-    /// Whether the peer has confirmed all that came from files, as far as was looked.
-    pub(crate) fn is_settled(&self) -> bool {
-        !self.was_used() || self.state().kept.is_empty()
-    }
-
     fn was_used(&self) -> bool {
         self.from_file.load(Ordering::Relaxed) > 0
     }
 
     /// Looks what the peer has confirmed, and drops that.
     pub(crate) fn let_go(&self, socket: &TcpStream) {
-        if self.is_settled() {
+        if !self.was_used() || self.state().kept.is_empty() {
             return;
         }
         let confirmed = self.confirmed(socket);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -43,8 +43,6 @@ const LINGER: Duration = Duration::from_secs(30);
 /// How long a connection has its place for sure. Its first request is in the system's hands then, if it comes from a client
 /// that only waited to be accepted.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// When a connection whose place was wanted while its peer had not confirmed an answer is taken for idle again.
-const RECHECK: Duration = Duration::from_secs(1);
 /// Bytes of all header fields of an HTTP/2 request; HTTP/1.1 has hyper's own bounds (100 fields, about 400 KiB).
 const MAX_HEADERS: u32 = 64 * 1024;
 
@@ -229,7 +227,11 @@ impl Connection {
         let handshake = timeout(self.limits.handshake_timeout, handshake(acceptor, stream));
         let result = tokio::select! {
             result = handshake => result,
-            () = self.makes_room_in_time() => return None,
+            () = self.is_wanted() => {
+                // In a handshake there is nothing to lose.
+                self.makes_room();
+                return None;
+            }
         };
         match result {
             Ok(Ok(stream)) => return stream.map(Kind::Encrypted),
@@ -252,8 +254,6 @@ impl Connection {
         let mut silent = pin!(sleep(self.limits.header_read_timeout));
         let mut waiting = true;
         let mut draining = false;
-        let mut decision = pin!(sleep(Duration::ZERO));
-        let mut wanted = Wanted::Not;
         loop {
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -267,28 +267,15 @@ impl Connection {
                     waiting = false;
                     if asked.load(Ordering::Relaxed) { continue } else { return }
                 }
-                () = self.seat.is_wanted() => {
-                    wanted = Wanted::Now;
-                    decision.as_mut().reset(self.since + PATIENCE);
-                    continue;
-                }
-                () = decision.as_mut(), if wanted != Wanted::Not => {
-                    // A polled connection reads, and reading shows what the peer has asked or confirmed meanwhile.
-                    if poll_once(connection.as_mut()).await.is_ready() {
-                        return;
+                () = self.is_wanted() => {
+                    if !self.seat.occupant().gives_up() {
+                        continue;
                     }
-                    wanted = self.decide(wanted);
-                    match wanted {
-                        Wanted::Given => {
-                            connection.as_mut().graceful_shutdown();
-                            // Enough for a word of farewell. Nothing else is left to say, and nobody waits for its being heard.
-                            let _ = poll_once(connection.as_mut()).await;
-                            return;
-                        }
-                        Wanted::Again => decision.as_mut().reset(Instant::now() + RECHECK),
-                        Wanted::Not | Wanted::Now => {}
-                    }
-                    continue;
+                    self.makes_room();
+                    connection.as_mut().graceful_shutdown();
+                    // Enough for a word of farewell. Nothing else is left to say, and nobody waits for its being heard.
+                    poll_once(connection.as_mut()).await;
+                    return;
                 }
             };
             if let Err(error) = ended {
@@ -298,35 +285,10 @@ impl Connection {
         }
     }
 
-    /// Whether a place that is wanted is given.
-    fn decide(&self, wanted: Wanted) -> Wanted {
-        let (occupant, settled) = (self.seat.occupant(), self.sent.is_settled());
-        match wanted {
-            Wanted::Not | Wanted::Given => wanted,
-            Wanted::Again => {
-                occupant.waits();
-                Wanted::Not
-            }
-            Wanted::Now if occupant.gives_up(settled) => {
-                self.makes_room();
-                Wanted::Given
-            }
-            // Nobody tells when a peer has confirmed something.
-            Wanted::Now => {
-                if settled {
-                    Wanted::Not
-                } else {
-                    Wanted::Again
-                }
-            }
-        }
-    }
-
-    /// Resolves when the place was wanted and is given up: in a handshake there is nothing to lose.
-    async fn makes_room_in_time(&self) {
-        self.seat.is_wanted().await;
+    /// Resolves when the place is wanted, but not before its time. What was not awaited to the end was not taken notice of.
+    async fn is_wanted(&self) {
         sleep_until(self.since + PATIENCE).await;
-        self.makes_room();
+        self.seat.is_wanted().await;
     }
 
     fn makes_room(&self) {
@@ -366,22 +328,13 @@ impl Connection {
     }
 }
 
-/// What is to be decided about the place of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// Nothing.
-    Not,
-    /// Somebody else wants it.
-    Now,
-    /// Somebody wanted it while an answer was not confirmed; whether it can be asked for it again.
-    Again,
-    /// It is given up.
-    Given,
-}
-
-/// What becomes of it when it is polled once.
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+/// Polls something once, whatever becomes of it.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) {
+    let once = |cx: &mut Context<'_>| {
+        drop(future.as_mut().poll(cx));
+        Poll::Ready(())
+    };
+    std::future::poll_fn(once).await;
 }
 
 /// A body that fails when the client is silent for too long.

@@ -53,7 +53,7 @@ fn the_one_that_waits_longest_makes_room() {
     assert!(room.seats.end(ids[0]), "it waits again, now behind the others");
     assert_eq!((room.enter("192.0.2.4"), room.told()), (Entry::Later, vec![ids[1]]));
     assert_eq!((room.enter("192.0.2.4"), room.told()), (Entry::Later, vec![]), "one at a time");
-    assert!(room.seats.give_up(ids[1], true));
+    assert!(room.seats.give_up(ids[1]));
     assert_eq!(room.seats.begin(ids[1]), None, "it is too late for a request");
     assert_eq!((room.enter("192.0.2.4"), room.told()), (Entry::Later, vec![]));
     room.seats.left(ids[1]);
@@ -87,9 +87,9 @@ fn who_does_not_leave_is_not_waited_for() {
     let ids = ["192.0.2.1", "192.0.2.2"].map(|peer| room.enters(peer));
     assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[0]]));
     room.seats.unsent(ids[0], true);
-    assert!(!room.seats.give_up(ids[0], true));
+    assert!(!room.seats.give_up(ids[0]));
     assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[1]]));
-    assert!(room.seats.give_up(ids[1], true));
+    assert!(room.seats.give_up(ids[1]));
     room.seats.left(ids[1]);
     assert_eq!(room.seats.begin(ids[0]), Some(false), "it is as any other");
     room.enters("192.0.2.3");
@@ -101,13 +101,13 @@ fn who_asks_for_something_after_all_stays() {
     let ids = ["192.0.2.1", "192.0.2.2"].map(|peer| room.enters(peer));
     assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[0]]));
     assert_eq!(room.seats.begin(ids[0]), Some(true), "somebody else has to make room");
-    assert!(!room.seats.give_up(ids[0], true));
+    assert!(!room.seats.give_up(ids[0]));
     assert!(room.seats.end(ids[0]));
-    assert!(!room.seats.give_up(ids[0], true), "it is not asked any more");
+    assert!(!room.seats.give_up(ids[0]), "it is not asked any more");
     assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[1]]));
-    assert!(!room.seats.give_up(ids[1], false), "it knows of something itself");
-    assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[0]]));
-    assert!(room.seats.waits(ids[1]) && !room.seats.waits(ids[1]), "and of nothing any more");
+    assert!(room.seats.give_up(ids[1]));
+    room.seats.stay(ids[1]);
+    assert_eq!((room.enter("192.0.2.3"), room.told()), (Entry::Later, vec![ids[0]]), "it takes too long");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn handles_of_those_who_left_do_nothing() {
     let now = room.enters("192.0.2.2");
     room.seats.left(id);
     assert_eq!(room.seats.begin(id), None);
-    assert!(!room.seats.end(id) && !room.seats.unsent(id, false) && !room.seats.give_up(id, true));
+    assert!(!room.seats.end(id) && !room.seats.unsent(id, false) && !room.seats.give_up(id));
     room.seats.stay(id);
     assert!(room.seats.begin(now).is_some());
     assert_eq!(room.enter("192.0.2.3"), Entry::Later, "there is one place and it is taken");
@@ -257,9 +257,8 @@ fn any_order_of_events_keeps_the_rules() {
                         room.seats.unsent(id, row.unsent);
                     }
                     10 => {
-                        let may = below(4) > 0;
-                        let leaves = row.asked && may && row.answers == 0 && !row.unsent;
-                        assert_eq!(room.seats.give_up(id, may), leaves, "{}", place());
+                        let leaves = row.asked && row.answers == 0 && !row.unsent;
+                        assert_eq!(room.seats.give_up(id), leaves, "{}", place());
                         (row.leaving, row.asked) = (row.leaving || leaves, false);
                     }
                     11 => {

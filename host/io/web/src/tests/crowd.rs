@@ -8,6 +8,9 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use super::*;
+use crate::door::Door;
+use crate::sendfile::Stream;
+use crate::wire::{Kind, Wire};
 
 /// Much less than any limit on time.
 const SOON: Duration = Duration::from_secs(8);
@@ -157,6 +160,22 @@ async fn a_handshake_that_does_not_come_makes_room() {
     ends_soon(silent.remove(0)).await;
 }
 
+/// Their handshakes end about when they are asked to leave: no question may be lost, or the door stays shut.
+#[tokio::test]
+async fn who_is_asked_at_the_end_of_its_handshake_makes_room() {
+    let certificate = certificate("handshakes");
+    let server = Server::start(small(), places(4), Some(&certificate.files)).await;
+    let connector = connector(&certificate.roots, &[]);
+    let connect = async |number: u64| {
+        let tcp = server.connect().await;
+        tokio::time::sleep(Duration::from_millis(number % 10 * 8)).await;
+        let name = ServerName::try_from("localhost").unwrap();
+        connector.connect(name, tcp).await
+    };
+    let all = futures_util::future::join_all((0..60).map(connect));
+    timeout(SOON, all).await.expect("each makes room for the next");
+}
+
 /// hyper has handed all of the answer to TLS, and TLS holds back what the socket did not take.
 #[tokio::test]
 async fn what_tls_holds_back_is_under_way() {
@@ -185,6 +204,29 @@ async fn what_tls_holds_back_is_under_way() {
     };
     assert!(timeout(DEADLINE, all).await.unwrap().ends_with("hello"));
     assert!(received == LARGE);
+}
+
+/// So are the last bytes of an answer in general, when their piece is no more.
+#[tokio::test]
+async fn what_is_written_and_not_flushed_is_under_way() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (tcp, address) = listener.accept().await.unwrap();
+    let door = Door::new(1, 1);
+    let seat = door.place(address.ip()).await.unwrap();
+    let kind = Kind::Plain(Stream::new(tcp, None, Arc::default()));
+    let mut wire = Wire::new(kind, seat.occupant().clone());
+    assert!(seat.occupant().begin());
+    wire.write_all(b"the end").await.unwrap();
+    seat.occupant().end();
+    assert!(timeout(WHILE, door.place(address.ip())).await.is_err());
+    assert!(timeout(WHILE, seat.is_wanted()).await.is_err());
+    wire.flush().await.unwrap();
+    assert!(timeout(WHILE, door.place(address.ip())).await.is_err());
+    timeout(SOON, seat.is_wanted()).await.unwrap();
+    assert!(seat.occupant().gives_up() && !seat.occupant().begin());
+    drop((seat, peer));
+    assert!(timeout(SOON, door.place(address.ip())).await.unwrap().is_some());
 }
 
 /// hyper takes a whole body at once and sends it as the windows of HTTP/2 allow, so its end is not the answer's end.

@@ -234,7 +234,8 @@ impl World {
         Ok(())
     }
 
-    /// Loads an object and looks at all of it. After a crash the model then knows which of the possible things happened.
+    /// Loads an object and looks at all of it. After a crash the model then knows which of the possible things
+    /// happened.
     fn find(&mut self, at: usize, after_crash: bool) -> Result<(), String> {
         let Some(store) = &self.store else { return Ok(()) };
         self.live[at] = None;
@@ -363,8 +364,10 @@ impl World {
         if self.allow(committed, "commit")?.is_none() || chosen.is_empty() {
             return Ok(());
         }
-        self.with::<()>(at, |_, version| {
+        self.with::<()>(at, |live, version| {
             version.added(&chosen);
+            // The journal could be written, so it does not name any more what is gone.
+            version.doubtful.retain(|index| live.file.granule(*index).is_some());
             None
         });
         // What is durable is so under the one name that it has.
