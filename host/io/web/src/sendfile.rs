@@ -43,6 +43,8 @@ pub(crate) struct Stream {
     /// None where nothing is sent from files, or no longer.
     files: Option<Locate>,
     sent: Arc<Sent>,
+    /// The peer has closed its side, or the connection has failed.
+    ended: bool,
     /// `mediahost_sendfile_bytes_total`.
     count: metrics::Counter,
 }
@@ -51,7 +53,7 @@ impl Stream {
     /// Without files it is the stream as it was. What it has sent is known to `sent`.
     pub(crate) fn new(tcp: TcpStream, files: Option<Locate>, sent: Arc<Sent>) -> Stream {
         let files = files.filter(|_| system::CAN);
-        Stream { tcp: Some(tcp), files, sent, count: metrics::counter!("mediahost_sendfile_bytes_total") }
+        Stream { tcp: Some(tcp), files, sent, ended: false, count: metrics::counter!("mediahost_sendfile_bytes_total") }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -171,14 +173,17 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.sent.let_go(this.tcp());
-        this.tcp_mut().poll_read(cx, buffer)
+        let before = buffer.remaining();
+        let result = ready!(this.tcp_mut().poll_read(cx, buffer));
+        this.ended |= result.is_err() || before > 0 && buffer.remaining() == before;
+        Poll::Ready(result)
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(tcp) = self.tcp.take() {
-            self.sent.leave(tcp);
+            self.sent.leave(tcp, self.ended);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What one connection has handed to the system from files, until the peer has confirmed it.
+//! What one connection has handed to the system, until the peer has it.
 //!
 //! Owns: the pieces of answers whose pages the kernel may still read, and the socket of an ended connection for as long as
-//! there are such pieces.
+//! there are such pieces, or the peer has not heard the end.
 //! Leaves to others: what is sent which way ([`crate::sendfile`]), and what keeping a piece protects it from: its owner
 //! knows, who learns that it is over when the piece is dropped.
 //!
@@ -14,9 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::sendfile::WORTHWHILE;
 
@@ -99,15 +99,17 @@ impl Sent {
         unconfirmed(socket).map_or(0, |count| self.written.load(Ordering::Relaxed).saturating_sub(count))
     }
 
-    /// The connection has ended. Its socket stays for [`Sent::settle`], since pieces may still come.
-    pub(crate) fn leave(&self, socket: TcpStream) {
-        if self.was_used() {
+    /// The connection has ended, by the peer's will or by ours. Its socket stays if there is something to wait for: pieces
+    /// from files, which may still come, or a peer that has been told something and may be in the middle of a word.
+    pub(crate) fn leave(&self, socket: TcpStream, by_peer: bool) {
+        let was_told = self.written.load(Ordering::Relaxed) > 0;
+        if self.was_used() || was_told && !by_peer {
             self.state().socket = Some(socket);
         }
     }
 
-    /// Whether nothing is left to wait for.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Whether the peer has confirmed all that came from files.
+    pub(crate) fn is_settled(&self) -> bool {
         self.state().socket.as_ref().is_none_or(|socket| self.is_confirmed(socket))
     }
 
@@ -115,9 +117,10 @@ impl Sent {
     /// At once when it has. A piece that is ended only later, by a task that has not noticed yet, is confirmed by then.
     pub(crate) async fn settle(&self, limit: Duration) {
         let Some(mut socket) = self.state().socket.take() else { return };
+        let mut is_there = true;
         if !self.is_confirmed(&socket) {
             // The peer learns now that no more will come. It fails when the connection is no more, and its queue with it.
-            let mut is_there = socket.shutdown().await.is_ok();
+            is_there = socket.shutdown().await.is_ok();
             let end = Instant::now() + limit;
             let mut look = FIRST_LOOK;
             while is_there && Instant::now() < end && !self.is_confirmed(&socket) {
@@ -128,11 +131,32 @@ impl Sent {
             }
             if !self.is_confirmed(&socket) {
                 reset(&socket);
+                is_there = false;
             }
         }
-        drop(socket);
-        let kept = std::mem::take(&mut self.state().kept);
+        let kept = {
+            let mut state = self.state();
+            // Closed before its pieces go.
+            state.socket = Some(socket).filter(|_| is_there);
+            std::mem::take(&mut state.kept)
+        };
         drop(kept);
+    }
+
+    /// Says that no more will come, and listens to nothing in particular until the peer has heard that, for so long at most.
+    /// A socket that is closed with something unread, or written to after it was closed, is reset instead, and what the
+    /// peer has not read by then may be lost to it (RFC 9112 §9.6).
+    pub(crate) async fn part(&self, limit: Duration) {
+        let Some(mut socket) = self.state().socket.take() else { return };
+        let last_words = async {
+            socket.shutdown().await?;
+            let mut unheard = vec![0; 4096];
+            while socket.read(&mut unheard).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        };
+        if !matches!(timeout(limit, last_words).await, Ok(Ok(()))) {
+            tracing::debug!("a peer did not close its side");
+        }
     }
 
     fn is_confirmed(&self, socket: &TcpStream) -> bool {

@@ -20,6 +20,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -40,6 +41,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long an ended connection is kept for a peer that does not confirm the rest of what was sent from files.
 const LINGER: Duration = Duration::from_secs(30);
+/// How long an ended connection is kept for a peer that has not closed its side, and how many such there are at once.
+const FAREWELL: Duration = Duration::from_secs(1);
+const MAX_FAREWELLS: usize = 64;
 /// How long a connection has its place for sure. Its first request is in the system's hands then, if it comes from a client
 /// that only waited to be accepted.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -112,6 +116,7 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
     let draining = CancellationToken::new();
     let of_one = limits.max_connections_per_address.unwrap_or(limits.max_connections.div_ceil(2));
     let door = Door::new(limits.max_connections, of_one);
+    let farewells = Arc::new(Semaphore::new(MAX_FAREWELLS));
     let mut at_door = None;
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -132,6 +137,7 @@ pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown:
                         since: Instant::now(),
                         seat,
                         sent: Arc::default(),
+                        farewells: farewells.clone(),
                     };
                     connections.spawn(connection.run(stream, acceptor, files));
                 }
@@ -200,6 +206,7 @@ struct Connection {
     since: Instant,
     seat: Seat,
     sent: Arc<Sent>,
+    farewells: Arc<Semaphore>,
 }
 
 impl Connection {
@@ -216,9 +223,15 @@ impl Connection {
                 }
             }
         }
-        if !self.sent.is_over() {
-            self.seat.occupant().stay();
-            self.sent.settle(LINGER).await;
+        let Connection { seat, sent, farewells, .. } = self;
+        if !sent.is_settled() {
+            seat.occupant().stay();
+            sent.settle(LINGER).await;
+        }
+        // Nobody else has to wait for this.
+        drop(seat);
+        if let Ok(_one) = farewells.try_acquire() {
+            sent.part(FAREWELL).await;
         }
     }
 
@@ -273,7 +286,7 @@ impl Connection {
                     }
                     self.makes_room();
                     connection.as_mut().graceful_shutdown();
-                    // Enough for a word of farewell. Nothing else is left to say, and nobody waits for its being heard.
+                    // Enough for a word of farewell; nothing else is left to say.
                     poll_once(connection.as_mut()).await;
                     return;
                 }

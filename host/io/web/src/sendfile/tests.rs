@@ -518,7 +518,7 @@ async fn a_connection_that_ends_waits_for_the_peer() {
     let (mut stream, sent, mut peer) = pair(Some(film.locate()), 8 << 10).await;
     let total = fill(&film, &mut stream, &sent).await;
     drop(stream);
-    assert!(!sent.is_over() && film.alive.load(Ordering::SeqCst) > 0);
+    assert!(!sent.is_settled() && film.alive.load(Ordering::SeqCst) > 0);
     let settling = tokio::spawn({
         let sent = sent.clone();
         async move { sent.settle(DEADLINE).await }
@@ -528,7 +528,7 @@ async fn a_connection_that_ends_waits_for_the_peer() {
     assert_eq!(received.len(), total);
     check(0, &received);
     timeout(DEADLINE, settling).await.unwrap().unwrap();
-    assert_eq!((film.alive.load(Ordering::SeqCst), sent.is_over()), (0, true));
+    assert_eq!((film.alive.load(Ordering::SeqCst), sent.is_settled()), (0, true));
 }
 
 #[tokio::test]
