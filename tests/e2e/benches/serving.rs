@@ -5,16 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::fs;
-use std::io::Read;
-use std::thread;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mediahost_e2e::http::Request;
 use mediahost_e2e::relay::Line;
-use mediahost_e2e::{Host, Nginx, Random, Relay, media};
+use mediahost_e2e::{Away, Home, Host, Nginx, Random, Relay, media};
 
 const RANGE_BYTES: u64 = 2 << 20;
-/// Each has a connection per request.
+/// The first argument of a client of this bench, before address and length.
+const CLIENT: &str = "client";
+/// Each is a process and has a connection per request.
 const CLIENTS: usize = 2;
 /// Requests of one client in one turn: enough for the coarse clock that counts CPU time.
 const REQUESTS: u32 = 200;
@@ -27,7 +30,17 @@ const MBIT_PER_S: u64 = 10;
 const TICKS_PER_S: f64 = 100.0;
 
 fn main() {
-    cached_ranges();
+    let arguments: Vec<_> = std::env::args().collect();
+    if let [_, mode, url, size] = &arguments[..]
+        && mode == CLIENT
+    {
+        return client(url, size.parse().unwrap());
+    }
+    match Away::new() {
+        Ok(away) => cached_ranges(Some(&away)),
+        Err(reason) => println!("no second network, so nothing about clients on other machines: {reason}\n"),
+    }
+    cached_ranges(None);
     cold_start();
 }
 
@@ -42,9 +55,10 @@ struct Spent {
 
 /// The servers take turns, so that both meet the same moods of the machine. One nginx of one process for each client:
 /// the host has threads for all processors, and against a single process it would win by that alone.
-fn cached_ranges() {
-    let nginx: [Nginx; CLIENTS] = std::array::from_fn(|_| Nginx::serve(media::folder()));
-    let host = Host::start();
+fn cached_ranges(away: Option<&Away>) {
+    let address = away.map_or(Ipv4Addr::LOCALHOST.into(), Away::near);
+    let nginx: [Nginx; CLIENTS] = std::array::from_fn(|_| Nginx::serve_at(address, media::folder()));
+    let host = Home::new().listen(address).config("[server]\nallow_insecure = true\n").start();
     let size = media::bytes("film.mkv").len() as u64;
     let (id, _) = host.ready(&nginx[0].url("film.mkv"));
     host.whole(&id);
@@ -52,12 +66,13 @@ fn cached_ranges() {
     let theirs = nginx.each_ref().map(|nginx| nginx.url("film.mkv"));
     let pids = nginx.each_ref().map(Nginx::pid);
 
-    let turns: Vec<_> =
-        (0..=TURNS).map(|_| (turn(&ours, &[host.pid()], size), turn(&theirs, &pids, size))).skip(1).collect();
-    println!(
-        "{:<40}{:>12}{:>12}{:>12}{:>12}",
-        "cached ranges of 2 MiB, two clients", "mediahost", "nginx", "ratio", "wanted"
-    );
+    let turn = |urls: &_, pids: &_| turn(away, urls, pids, size);
+    let turns: Vec<_> = (0..=TURNS).map(|_| (turn(&ours, &[host.pid()]), turn(&theirs, &pids))).skip(1).collect();
+    let (title, place) = match away {
+        Some(_) => ("another machine, ranges of 2 MiB", "from a network namespace, over a pair of virtual lines"),
+        None => ("this machine, ranges of 2 MiB", "over the loopback"),
+    };
+    println!("{title:<40}{:>12}{:>12}{:>12}{:>12}", "mediahost", "nginx", "ratio", "wanted");
     let row = |name: &str, of: fn(&Spent) -> f64, wanted: &str| {
         let middle = |value: &dyn Fn(&(Spent, Spent)) -> f64| median(turns.iter().map(value).collect());
         let (own, other) = (middle(&|(own, _)| of(own)), middle(&|(_, other)| of(other)));
@@ -69,27 +84,44 @@ fn cached_ranges() {
     row("the same, clients included", |spent| spent.all_cpu_s_per_gb, "-");
     println!(
         "  Medians of {TURNS} turns of {} requests, the ratio that of turns next to each other. Random places of one film in
-  memory, over the loopback, read by the clients and thrown away; nginx with sendfile, a process for each client.",
+  memory, {place}, read by {CLIENTS} clients and thrown away; nginx with sendfile, a process
+  for each client.\n",
         REQUESTS * CLIENTS as u32
     );
 }
 
-fn turn(urls: &[String; CLIENTS], pids: &[u32], size: u64) -> Spent {
-    let cpu = || [pids.iter().map(|pid| cpu_s(*pid)).sum::<f64>(), cpu_s(std::process::id())];
-    let (begin, before) = (Instant::now(), cpu());
-    thread::scope(|scope| {
-        for url in urls {
-            scope.spawn(|| client(url, size));
-        }
+fn turn(away: Option<&Away>, urls: &[String; CLIENTS], pids: &[u32], size: u64) -> Spent {
+    let server_s = || pids.iter().map(|pid| cpu_s(*pid)).sum::<f64>();
+    let mut clients = urls.each_ref().map(|url| start_client(away, url, size));
+    let before = server_s();
+    for client in &mut clients {
+        client.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+    let clients = clients.map(|client| {
+        let output = client.wait_with_output().unwrap();
+        assert!(output.status.success(), "a client ended with {}", output.status);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().unwrap());
+        [numbers.next().unwrap(), numbers.next().unwrap()]
     });
     let gb = f64::from(REQUESTS) * CLIENTS as f64 * RANGE_BYTES as f64 / 1e9;
-    let gb_per_s = gb / begin.elapsed().as_secs_f64();
-    let after = cpu();
-    let [server, clients] = [0, 1].map(|i| (after[i] - before[i]) / gb);
-    Spent { gb_per_s, cpu_s_per_gb: server, all_cpu_s_per_gb: server + clients }
+    let server = (server_s() - before) / gb;
+    let took_s = clients.iter().map(|[took_s, _]| *took_s).fold(0.0, f64::max);
+    let clients_s = clients.iter().map(|[_, cpu_s]| *cpu_s).sum::<f64>() / gb;
+    Spent { gb_per_s: gb / took_s, cpu_s_per_gb: server, all_cpu_s_per_gb: server + clients_s }
 }
 
+/// This program again, as a client that waits for a word.
+fn start_client(away: Option<&Away>, url: &str, size: u64) -> Child {
+    let own = std::env::current_exe().unwrap();
+    let mut command = away.map_or_else(|| Command::new(&own), |away| away.command(&own));
+    command.args([CLIENT, url, &size.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// Reads ranges, and prints how many seconds that took and how many of CPU time.
 fn client(url: &str, size: u64) {
+    io::stdin().read_line(&mut String::new()).unwrap();
+    let (begin, before) = (Instant::now(), cpu_s(std::process::id()));
     let mut random = Random::new();
     let mut buffer = vec![0; 256 << 10];
     for _ in 0..REQUESTS {
@@ -103,6 +135,7 @@ fn client(url: &str, size: u64) {
             left -= count as u64;
         }
     }
+    println!("{} {}", begin.elapsed().as_secs_f64(), cpu_s(std::process::id()) - before);
 }
 
 /// User and system time of a process so far (`proc_pid_stat(5)`, fields 14 and 15).
@@ -133,7 +166,7 @@ fn cold_start() {
     let transfer_ms = 65_536.0 * 8.0 / (MBIT_PER_S as f64 * 1e3);
     let wanted_ms = ROUND_TRIP.as_secs_f64() * 1e3 * 2.5 + transfer_ms;
     println!(
-        "\n{:<40}{:>12}{:>36}",
+        "{:<40}{:>12}{:>36}",
         format!("a cold film, {MBIT_PER_S} Mbit/s, {ROUND_TRIP:?} round trip"),
         "median ms",
         "wanted"

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -81,6 +81,7 @@ fn read_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>>
 pub struct Home {
     folder: TempDir,
     config: String,
+    listen: IpAddr,
 }
 
 impl Default for Home {
@@ -92,7 +93,11 @@ impl Default for Home {
 impl Home {
     /// Empty folders and no configuration.
     pub fn new() -> Home {
-        let home = Home { folder: TempDir::with_prefix("e2e-host-").unwrap(), config: String::new() };
+        let home = Home {
+            folder: TempDir::with_prefix("e2e-host-").unwrap(),
+            config: String::new(),
+            listen: Ipv4Addr::LOCALHOST.into(),
+        };
         fs::create_dir(home.plugins()).unwrap();
         home
     }
@@ -100,6 +105,12 @@ impl Home {
     /// The same with a configuration file.
     pub fn config(mut self, text: &str) -> Home {
         self.config = text.into();
+        self
+    }
+
+    /// The same at another address of this machine.
+    pub fn listen(mut self, address: IpAddr) -> Home {
+        self.listen = address;
         self
     }
 
@@ -127,7 +138,8 @@ impl Home {
     /// The arguments of `serve` for these folders and any port.
     pub fn arguments(&self) -> Vec<String> {
         let [data, plugins] = [self.data(), self.plugins()].map(|path| path.display().to_string());
-        ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data, "--plugins-dir", &plugins].map(String::from).to_vec()
+        let listen = SocketAddr::new(self.listen, 0).to_string();
+        ["serve", "--listen", &listen, "--data-dir", &data, "--plugins-dir", &plugins].map(String::from).to_vec()
     }
 
     /// Starts the host and waits until it serves.

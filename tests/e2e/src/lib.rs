@@ -4,9 +4,10 @@
 //! Leaves to others: what is promised (`tests/all`, one scenario per file).
 //!
 //! Invariant: nothing outlives the test that started it, every wait has a deadline, every port is chosen by the system,
-//! and nothing is reached outside this machine.
+//! and nothing is reached outside this machine and the networks that it makes for itself.
 #![allow(clippy::unwrap_used, reason = "a part of a test that fails fails the test")]
 
+pub mod away;
 pub mod host;
 pub mod http;
 pub mod media;
@@ -20,6 +21,7 @@ pub mod tap;
 mod wait;
 pub mod wasm;
 
+pub use away::Away;
 pub use host::{Home, Host};
 pub use nginx::Nginx;
 pub use process::{Memory, allocated};

@@ -10,7 +10,7 @@
 //! | `/gone/<file>` | 410, `/broken/<file>` 503 |
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -51,17 +51,22 @@ pub struct Served {
 impl Nginx {
     /// Serves the files of a folder.
     pub fn serve(files: &Path) -> Nginx {
+        Nginx::serve_at(Ipv4Addr::LOCALHOST.into(), files)
+    }
+
+    /// The same at another address of this machine.
+    pub fn serve_at(address: IpAddr, files: &Path) -> Nginx {
         for _ in 0..ATTEMPTS {
-            if let Some(nginx) = Nginx::try_serve(files) {
+            if let Some(nginx) = Nginx::try_serve(address, files) {
                 return nginx;
             }
         }
         panic!("nginx did not start; is it installed? `make tools` installs it")
     }
 
-    fn try_serve(files: &Path) -> Option<Nginx> {
+    fn try_serve(address: IpAddr, files: &Path) -> Option<Nginx> {
         let folder = TempDir::with_prefix("e2e-nginx-").unwrap();
-        let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let address = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap();
         let file = |name: &str| folder.path().join(name);
         let files = files.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", files.display()));
         fs::write(file("passwords"), PASSWORDS).unwrap();

@@ -25,6 +25,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
 use crate::answer::{Answer, Underway};
@@ -113,17 +114,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Draining {
 ///
 /// Handlers find the peer as `ConnectInfo<SocketAddr>` and the end as [`Draining`].
 pub async fn serve(listener: Listener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let closing = CancellationToken::new();
+    // A task of its own, wherever this future runs: a connection then begins on the thread that has accepted it.
+    let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, router, limits, closing.clone())));
+    let mut accepting = pin!(accepting);
+    tokio::select! {
+        () = shutdown => closing.cancel(),
+        ended = accepting.as_mut() => return report(ended),
+    }
+    report(accepting.await);
+}
+
+async fn accept(listener: Listener, router: Router, limits: Limits, closing: CancellationToken) {
     let draining = CancellationToken::new();
     let of_one = limits.max_connections_per_address.unwrap_or(limits.max_connections.div_ceil(2));
     let door = Door::new(limits.max_connections, of_one);
     let farewells = Arc::new(Semaphore::new(MAX_FAREWELLS));
     let mut at_door = None;
     let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
+    let mut closed = pin!(closing.cancelled());
     loop {
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
+            () = &mut closed => break,
             Some(ended) = connections.join_next() => report(ended),
             entered = enter(&listener, &door, &mut at_door) => match entered {
                 Ok((stream, peer, seat)) => {
@@ -192,7 +205,7 @@ fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a connection ended with a fault of ours");
+        tracing::error!(%error, "serving ended with a fault of ours");
     }
 }
 
