@@ -1,0 +1,10 @@
+//! Reads and writes the containers that media comes in.
+//!
+//! Owns: segmented manifests, HLS and DASH ([`manifest`]).
+//! Leaves to others: fetching what a manifest names and caching it (`service/proxy`), what a link of ours looks like
+//! (whoever implements [`manifest::Links`]), files that are one run of bytes (`plugins/detect-*`).
+//!
+//! Invariant: every function is one of its arguments alone; no input panics, and each costs time and memory within
+//! named bounds.
+
+pub mod manifest;
