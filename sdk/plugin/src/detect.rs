@@ -35,6 +35,7 @@ pub use crate::bindings::media_source::mediahost::host::types::Error;
 
 pub mod bytes;
 pub mod codec;
+pub mod seek;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -67,7 +68,21 @@ pub enum Stop {
 impl Stop {
     /// The bytes are of this format and contradict themselves beyond use.
     pub fn damaged(message: impl Into<String>) -> Stop {
-        Stop::Failed(Error { code: "damaged".into(), message: message.into(), retry_after_ms: None })
+        Stop::failed("damaged", message)
+    }
+
+    /// The bytes are understood, and playing them is not something that is done: compressed members, lost volumes.
+    pub fn unsupported(message: impl Into<String>) -> Stop {
+        Stop::failed("unsupported", message)
+    }
+
+    /// The bytes are encrypted.
+    pub fn encrypted(message: impl Into<String>) -> Stop {
+        Stop::failed("encrypted", message)
+    }
+
+    fn failed(code: &str, message: impl Into<String>) -> Stop {
+        Stop::Failed(Error { code: code.into(), message: message.into(), retry_after_ms: None })
     }
 }
 
@@ -151,12 +166,22 @@ impl Subject {
     /// Asks for several ranges in one round, for those that are not there yet. What reaches beyond the end of the file
     /// is cut. Ranges are asked for as they are: nothing is read ahead.
     pub fn want(&self, ranges: &[(u64, u64)]) -> Result<(), Stop> {
+        self.want_in(0, ranges)
+    }
+
+    /// The same of a sibling, in the order in which siblings were asked for, the file itself being 0.
+    pub fn want_in(&self, file: u32, ranges: &[(u64, u64)]) -> Result<(), Stop> {
+        self.want_all(ranges.iter().map(|&(offset, length)| ByteRange { file, offset, length }))
+    }
+
+    /// The same of several files in one round.
+    pub fn want_all(&self, ranges: impl IntoIterator<Item = ByteRange>) -> Result<(), Stop> {
         let missing: Vec<ByteRange> = ranges
-            .iter()
-            .filter_map(|&(offset, length)| {
-                let end = self.clip(0, offset.saturating_add(length));
-                let gap = self.first_gap(0, offset, end)?;
-                Some(ByteRange { file: 0, offset: gap, length: end - gap })
+            .into_iter()
+            .filter_map(|ByteRange { file, offset, length }| {
+                let end = self.clip(file, offset.saturating_add(length));
+                let gap = self.first_gap(file, offset, end)?;
+                Some(ByteRange { file, offset: gap, length: end - gap })
             })
             .collect();
         if missing.is_empty() {
@@ -336,6 +361,28 @@ impl Track {
     }
 }
 
+impl Extent {
+    /// Bytes of a file, the file itself being 0; `length` is at least 1.
+    pub fn of_file(file: u32, offset: u64, length: u64) -> Extent {
+        Extent { origin: ExtentOrigin::File((file, offset)), length }
+    }
+}
+
+impl Title {
+    /// A title of which only its id and its bytes are known.
+    pub fn new(id: impl Into<String>, extents: Vec<Extent>) -> Title {
+        Title {
+            id: id.into(),
+            name: None,
+            media_type: None,
+            duration_ms: None,
+            main: false,
+            extents,
+            extra: Vec::new(),
+        }
+    }
+}
+
 impl File {
     /// A file of which only the length is known.
     pub fn of_size(size: Option<u64>) -> File {
@@ -380,6 +427,37 @@ mod tests {
         assert_eq!(needs(subject.read((1 << 40) - 5, 3)), [((1 << 40) - 5, 5)]);
         assert_eq!(needs(subject.want(&[(0, 4), (6, 4), (100, 7)])), [(6, 4), (100, 7)]);
         assert!(subject.want(&[(0, 4), (9, 2), (1 << 41, 5)]).is_ok());
+    }
+
+    #[test]
+    fn siblings_are_asked_for_and_wanted_together() {
+        let window = |file, bytes: &[u8]| Window { file, offset: 0, bytes: bytes.to_vec() };
+        let known = |sizes: &[Option<u64>]| {
+            let files = sizes.iter().map(|size| File::of_size(*size)).collect();
+            let windows = vec![window(1, b"ABCD"), window(0, b"abcd")];
+            Subject::new(files, windows, DetectOptions { start_ms: None, extra: Vec::new() })
+        };
+        let names = ["b", "c", "d"];
+        match known(&[Some(9), Some(8)]).sibling(&names) {
+            Err(Stop::Need(needs)) => {
+                assert_eq!((needs.siblings, needs.ranges.len()), (vec!["c".into(), "d".into()], 0))
+            }
+            other => panic!("{other:?}"),
+        }
+        let subject = known(&[Some(9), Some(8), None, Some(7)]);
+        assert_eq!(subject.sibling(&names).unwrap(), 3);
+        assert_eq!([1, 2, 3, 4].map(|file| subject.file_size(file)), [Some(8), None, Some(7), None]);
+        assert_eq!(needs(subject.want_in(1, &[(0, 4), (2, 100), (8, 1)])), [(4, 4)]);
+        let range = |file, offset, length| ByteRange { file, offset, length };
+        match subject.want_all([range(0, 2, 4), range(1, 0, 4), range(3, 5, 9)]) {
+            Err(Stop::Need(needs)) => {
+                let asked: Vec<_> = needs.ranges.iter().map(|range| (range.file, range.offset, range.length)).collect();
+                assert_eq!(asked, [(0, 4, 2), (3, 5, 2)]);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(subject.want_all([range(0, 0, 4), range(1, 1, 3)]).is_ok());
+        assert_eq!(*subject.read_in(1, 1, 2).unwrap(), *b"BC");
     }
 
     #[test]

@@ -328,6 +328,57 @@ pub fn key_frames(path: &Path) -> Vec<(u64, u64)> {
     lines.lines().filter_map(key_frame).collect()
 }
 
+/// Where ffprobe finds packets of a stream (`v:0`, `a:0`): milliseconds from the beginning and offsets, in the order of
+/// the file.
+pub fn packets(path: &Path, stream: &str) -> Vec<(u64, u64)> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-loglevel", "error", "-select_streams", stream, "-show_packets"]);
+    command.args(["-show_entries", "packet=pts_time,pos", "-of", "csv=p=0"]).arg(path);
+    let output = needed(&mut command);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let packet = |line: &str| {
+        let mut words = line.split(',');
+        Some((words.next()?.parse::<f64>().ok()?, words.next()?.parse::<u64>().ok()?))
+    };
+    let packets: Vec<(f64, u64)> = text.lines().filter_map(packet).collect();
+    let first = packets.iter().map(|(seconds, _)| *seconds).fold(f64::MAX, f64::min);
+    packets.into_iter().map(|(seconds, offset)| (((seconds - first) * 1000.0).round() as u64, offset)).collect()
+}
+
+/// How far what is named may be from the time to start from.
+const START_TOLERANCE_MS: u64 = 1_000;
+
+/// Asserts that a detector names where playing starts, early, in the middle, late and beyond the end, and that nothing
+/// else changes by it: what is named holds a packet of about that time. Returns the bytes that were shown and named at
+/// most.
+pub fn agree_on_starts<D: Detector>(path: &Path, stream: &str, duration_ms: u64, rounds: u32) -> (u64, u64) {
+    let bytes = std::fs::read(path).expect("the file is there");
+    let packets = packets(path, stream);
+    let plain = look::<D>(&bytes).expect("the file is good");
+    let others = plain.layout.expect("the format is known").first;
+    let (mut shown, mut named) = (0, 0);
+    for start_ms in [0, 1_500, duration_ms / 9, duration_ms / 2, duration_ms * 6 / 7, duration_ms - 200, u64::MAX] {
+        let how = Look { start_ms: Some(start_ms), ..Look::default() };
+        let seen = look_as::<D>(&bytes, &how).expect("the file is good");
+        let layout = seen.layout.expect("the format is known");
+        check_layout(&layout, bytes.len() as u64);
+        let what = format!("{} at {start_ms} ms", path.display());
+        let (starts, rest): (Vec<_>, Vec<_>) = layout.first.into_iter().partition(|range| range.what == "start");
+        let [start] = starts.as_slice() else { panic!("{what}: {} starts are named", starts.len()) };
+        let same = |a: &super::IndexRange, b: &super::IndexRange| (a.offset, a.length) == (b.offset, b.length);
+        assert!(rest.len() == others.len() && rest.iter().zip(&others).all(|(a, b)| same(a, b)), "{what}: {rest:?}");
+        assert!(seen.rounds <= plain.rounds + rounds, "{what}: {} rounds, {} without", seen.rounds, plain.rounds);
+        let expected = start_ms.min(duration_ms);
+        let range = start.offset..start.offset + start.length;
+        let holds = |(ms, at): &(u64, u64)| ms.abs_diff(expected) <= START_TOLERANCE_MS && range.contains(at);
+        let near = packets.iter().min_by_key(|(ms, _)| ms.abs_diff(expected));
+        assert!(packets.iter().any(holds), "{what}: {range:?} is named, {near:?} is wanted, of {}", bytes.len());
+        shown = shown.max(seen.bytes - plain.bytes);
+        named = named.max(start.length);
+    }
+    (shown, named)
+}
+
 /// Asserts that a layout says what ffprobe says: format, tracks, and the duration within `tolerance_ms`.
 pub fn agree(layout: &Layout, probe: &Probe, tolerance_ms: u64) {
     assert_eq!(Some(&layout.format), probe.format.get("format_name"), "format");
