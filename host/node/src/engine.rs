@@ -227,7 +227,14 @@ fn start_proxy(
     plugins: Arc<wasm::Host>,
     client: fetch::Client,
 ) -> Result<Arc<proxy::Proxy>, Error> {
-    let store = open("the cache", &config.cache_dir, store::Store::open)?;
+    let store = open("the cache", &config.cache_dir, |path| match store::Store::open(path) {
+        // What cannot be kept is played all the same.
+        Err(error) if error.is_read_only() => {
+            tracing::warn!(%error, "nothing can be written to the cache: films are played from memory, and nothing is kept");
+            Ok(store::Store::nowhere(path))
+        }
+        opened => opened,
+    })?;
     let bounds = store::Bounds { max_bytes: MAX_SESSION_BYTES, max_count: proxy::MAX_SESSIONS as u64 };
     let sessions =
         open("the list of sessions", &config.data_dir.join("sessions"), |path| store::Records::open(path, bounds))?;
@@ -241,6 +248,7 @@ fn start_proxy(
         bounds: proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free },
         session_idle: config.proxy.session_idle,
         session_lifetime: config.proxy.session_lifetime,
+        patience: proxy::Patience::default(),
         public_url: config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
         scheme: listener.scheme(),
     };

@@ -1,7 +1,8 @@
 //! Decides which bytes of an object we have, want, keep and may hand out.
 //!
 //! Owns: the answer to a range request, the acceptance of an upstream's answer, granules and their checksums, the
-//! formats of the journal and of the meta record, and the machine that decides what is fetched next.
+//! formats of the journal and of the meta record, files made of pieces of others, and the machine that decides what is
+//! fetched next.
 //! Leaves to others: files (`io/store`), connections (`io/fetch`), sessions and their clocks (`service/proxy`).
 //!
 //! Invariant: a byte is readable only if it was accepted from the one version of the object that is pinned, and no byte
@@ -13,6 +14,7 @@ pub mod date;
 pub mod evict;
 pub mod granule;
 pub mod journal;
+pub mod mapping;
 pub mod meta;
 pub mod object;
 pub mod origin;

@@ -15,6 +15,8 @@ pub const MAX_FIRST: usize = 256;
 pub const MAX_SEEK: usize = 65_536;
 /// Extents of one title, at most.
 pub const MAX_EXTENTS: usize = 65_536;
+/// Files beside the one in question that a detector may ask for.
+pub const MAX_SIBLINGS: usize = 256;
 /// Bytes from the head of a file that a detector's first call sees.
 pub const HEAD_BYTES: u64 = 64 * 1024;
 
@@ -22,6 +24,11 @@ pub const HEAD_BYTES: u64 = 64 * 1024;
 pub trait ContainerDetector: Send + Sync {
     /// The plugin's id.
     fn id(&self) -> &str;
+
+    /// Whether its layouts may have titles: what is served is then a part of the file, so that readers wait for its answer.
+    fn finds_titles(&self) -> bool {
+        false
+    }
 
     /// Looks at what was fetched so far.
     fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>>;
@@ -132,21 +139,21 @@ pub struct SeekPoint {
 }
 
 /// Where the bytes of an extent are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExtentOrigin {
     File { file: u32, offset: u64 },
     Zeros,
 }
 
 /// A run of bytes of a title.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
     pub origin: ExtentOrigin,
     pub length: u64,
 }
 
 /// Something playable within an image or an archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Title {
     pub id: String,
     pub name: Option<String>,

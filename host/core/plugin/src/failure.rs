@@ -18,6 +18,8 @@ pub mod code {
     pub const UNAVAILABLE: &str = "unavailable";
     /// Understood, and not something that is done.
     pub const UNSUPPORTED: &str = "unsupported";
+    /// It is encrypted, and the keys are nobody's business here.
+    pub const ENCRYPTED: &str = "encrypted";
     /// The data contradicts itself.
     pub const DAMAGED: &str = "damaged";
     /// A capability was not granted, or the rules forbid this use of it.

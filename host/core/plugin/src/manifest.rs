@@ -156,6 +156,9 @@ pub struct Manifest {
     /// For detectors: file name extensions without the dot, lower case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+    /// For detectors: its layouts may have titles, so that what is served may be a part of the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub titles: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// An SPDX expression.

@@ -20,7 +20,7 @@ use cache::meta::runs;
 use cache::{Granule, Meta};
 
 use crate::atomic::Failure;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, NoDisk, RealDisk};
 use crate::object::{META, data_name, keep_within, lock};
 use crate::{Error, ObjectFile, ObjectId, atomic, failed, journal};
 
@@ -78,6 +78,12 @@ impl Store {
     /// Takes a folder and sweeps out what a crash left unfinished. The folder is made if it is not there.
     pub fn open(root: &Path) -> Result<Self, Error> {
         Self::open_on(root, Arc::new(RealDisk))
+    }
+
+    /// A cache that has nothing and keeps nothing, for a folder that nobody may write to.
+    pub fn nowhere(root: &Path) -> Self {
+        let (live, removed) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
+        Self { disk: Arc::new(NoDisk), root: root.to_owned(), _lock: Box::new(()), live, removed }
     }
 
     /// Takes a folder on some other file system than that of the operating system.

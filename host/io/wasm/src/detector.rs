@@ -17,6 +17,10 @@ impl ContainerDetector for Detector {
         &self.0.id
     }
 
+    fn finds_titles(&self) -> bool {
+        self.0.current().is_some_and(|generation| generation.manifest.titles)
+    }
+
     fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>> {
         let slot = self.0.clone();
         Box::pin(async move { slot.counted("detect", detect(&slot, look)).await })

@@ -107,6 +107,7 @@ fn summary(found: &wasm::Inspection) -> String {
     line("licence", manifest.licence.clone());
     line("schemes", manifest.schemes.join(", "));
     line("extensions", manifest.extensions.join(", "));
+    line("titles", if manifest.titles { "it may find several in a file".into() } else { String::new() });
     for magic in &manifest.magic {
         line("magic", format!("{} at {}", magic.hex, magic.offset));
     }

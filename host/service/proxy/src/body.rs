@@ -11,17 +11,25 @@ use futures_util::Stream;
 use tokio::sync::watch;
 
 use crate::fault::Fault;
+use crate::film::{Film, Part};
 use crate::live::{Lease, Live};
 use crate::persist::blocking;
+use crate::session::ReaderGuard;
 use crate::{Session, State};
 
 /// Bytes of one frame, at most. Large frames cost fewer system calls and no memory: they are the page cache itself.
 const FRAME: u64 = 1 << 20;
-/// How long a reader waits for someone to supply credentials before its response ends short.
-const AUTH_PATIENCE: Duration = Duration::from_secs(120);
-
+/// How near the end of a piece what follows it is asked for, and how much of that, in bytes.
+const AHEAD: u64 = 8 << 20;
+/// Pieces that follow, at most; the machine takes no more of them.
+const MAX_AHEAD: usize = 64;
+/// What was never written reads as this.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// How long a reader waits for a part that failed and is about to be tried again.
 const RETRY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an upstream that fails is left alone before it is asked for the same again. A span has tried several times by
+/// itself when it fails.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A place in an object that moves on. Closes its reader when dropped.
 pub struct Cursor {
@@ -78,17 +86,36 @@ impl Cursor {
             match wait {
                 None => drop(changed.await),
                 // Looks again when the time is over, and gives up then.
-                Some(left) => drop(tokio::time::timeout(left, changed).await),
+                Some(left) => {
+                    let silent = tokio::time::timeout(left.min(RETRY_PAUSE), changed).await.is_err();
+                    if silent && left > RETRY_PAUSE && self.may_come_back() {
+                        self.live.handle(Input::Retry);
+                    }
+                }
             }
         }
     }
 
-    /// How much longer to wait though nothing will come by itself: only for credentials, and not for ever.
+    /// Whether what was given up may be asked for again by itself.
+    fn may_come_back(&self) -> bool {
+        self.live.trouble(self.at).is_some_and(|trouble| trouble.retryable)
+    }
+
+    /// How much longer to wait though nothing will come by itself: for credentials, or for an upstream that may come back,
+    /// and not for ever.
     fn patience(&self, since: &mut Option<Instant>) -> Result<Option<Duration>, Fault> {
         let trouble = self.live.trouble(self.at);
         // Without a reason it is being tried again at this moment.
-        let wanted = trouble.as_ref().is_none_or(Fault::wants_auth) && !self.live.is_dead();
-        let most = if trouble.is_some() { AUTH_PATIENCE } else { RETRY_PATIENCE };
+        // Within an opening nobody waits for an upstream that fails: who opens a session would rather know soon.
+        let hopeful = |trouble: &Fault| trouble.wants_auth() || trouble.retryable && self.session.is_some();
+        let wanted = trouble.as_ref().is_none_or(hopeful) && !self.live.is_dead();
+        let patience = self.live.patience();
+        let most = match &trouble {
+            Some(trouble) if trouble.wants_auth() => patience.credentials,
+            Some(_) => patience.outage,
+            None if self.session.is_some() => RETRY_PATIENCE.max(patience.outage),
+            None => RETRY_PATIENCE,
+        };
         let fault = trouble.unwrap_or_else(|| Fault::new("unavailable", "the bytes cannot be fetched"));
         if !wanted {
             return Err(fault);
@@ -145,13 +172,18 @@ pub async fn read(live: &Arc<Live>, range: Range<u64>) -> Result<Bytes, Fault> {
 /// room for another reader; a later error ends the body short, which is the only way left to say so.
 pub fn stream(
     session: Arc<Session>,
-    live: Arc<Live>,
+    film: &Film,
     parts: Vec<(Vec<u8>, Range<u64>)>,
     closing: Vec<u8>,
 ) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + 'static, Fault> {
-    let mut state =
-        Serving { session, live, parts: parts.into_iter(), before: None, cursor: None, closing: Some(closing) };
-    state.begin_part()?;
+    let mut pieces = Vec::new();
+    for (before, range) in parts {
+        pieces.extend(text(before));
+        pieces.extend(film.parts(range).into_iter().map(Piece::Part));
+    }
+    pieces.extend(text(closing));
+    let mut state = Serving { session, pieces: pieces.into_iter(), now: None, ahead: false };
+    state.begin()?;
     Ok(futures_util::stream::try_unfold(state, |mut state| async move {
         match state.next().await {
             Ok(Some(bytes)) => Ok(Some((bytes, state))),
@@ -164,56 +196,118 @@ pub fn stream(
     }))
 }
 
+enum Piece {
+    /// What stands between the ranges.
+    Text(Bytes),
+    Part(Part),
+}
+
+fn text(text: Vec<u8>) -> Option<Piece> {
+    (!text.is_empty()).then(|| Piece::Text(text.into()))
+}
+
+/// What goes out now.
+enum Now {
+    Text(Bytes),
+    Zeros(u64),
+    Bytes { live: Arc<Live>, cursor: Cursor, guard: ReaderGuard },
+}
+
 struct Serving {
     session: Arc<Session>,
-    live: Arc<Live>,
-    parts: std::vec::IntoIter<(Vec<u8>, Range<u64>)>,
-    /// Goes out before the bytes of the part that has begun.
-    before: Option<Vec<u8>>,
-    cursor: Option<(Cursor, crate::session::ReaderGuard)>,
-    closing: Option<Vec<u8>>,
+    pieces: std::vec::IntoIter<Piece>,
+    now: Option<Now>,
+    /// Whether what comes after this piece was asked for.
+    ahead: bool,
 }
 
 impl Serving {
-    fn begin_part(&mut self) -> Result<bool, Fault> {
-        let Some((before, range)) = self.parts.next() else { return Ok(false) };
-        let guard = self.session.reading(range.clone());
-        self.cursor = Some((Cursor::open(&self.live, range, Some(self.session.clone()))?, guard));
-        self.before = Some(before).filter(|before| !before.is_empty());
+    /// Begins the next piece; false if there is none.
+    fn begin(&mut self) -> Result<bool, Fault> {
+        let Some(piece) = self.pieces.next() else { return Ok(false) };
+        self.ahead = false;
+        self.now = Some(match piece {
+            Piece::Text(text) => Now::Text(text),
+            Piece::Part(part) => match part.live {
+                None => Now::Zeros(part.range.end - part.range.start),
+                Some(live) => {
+                    let guard = self.session.reading(&live, part.range.clone());
+                    let cursor = Cursor::open(&live, part.range, Some(self.session.clone()))?;
+                    Now::Bytes { live, cursor, guard }
+                }
+            },
+        });
         Ok(true)
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            if let Some(before) = self.before.take() {
-                return Ok(Some(before.into()));
+            if self.now.is_none() && !self.begin()? {
+                return Ok(None);
             }
-            if let Some((cursor, guard)) = &mut self.cursor {
-                let from = cursor.position().0;
-                match cursor.next().await {
-                    Ok(Some(frame)) => {
-                        guard.moved(cursor.position().0);
-                        self.count(from..from + frame.len() as u64);
-                        return Ok(Some(frame));
-                    }
-                    Ok(None) => self.cursor = None,
-                    Err(fault) => {
-                        self.session.reader_failed(&fault);
-                        return Err(fault);
+            self.look_ahead();
+            match &mut self.now {
+                None => {}
+                Some(Now::Text(text)) => {
+                    let text = std::mem::take(text);
+                    self.now = None;
+                    return Ok(Some(text));
+                }
+                Some(Now::Zeros(0)) => self.now = None,
+                Some(Now::Zeros(left)) => {
+                    let count = (*left).min(ZEROS.len() as u64);
+                    *left -= count;
+                    self.session.count_served(count);
+                    return Ok(Some(Bytes::from_static(&ZEROS[..count as usize])));
+                }
+                Some(Now::Bytes { live, cursor, guard }) => {
+                    let from = cursor.position().0;
+                    match cursor.next().await {
+                        Ok(Some(frame)) => {
+                            guard.moved(cursor.position().0);
+                            count(&self.session, live, from..from + frame.len() as u64);
+                            return Ok(Some(frame));
+                        }
+                        Ok(None) => self.now = None,
+                        Err(fault) => {
+                            self.session.reader_failed(&fault);
+                            return Err(fault);
+                        }
                     }
                 }
-            } else if !self.begin_part()? {
-                return Ok(self.closing.take().filter(|closing| !closing.is_empty()).map(Bytes::from));
             }
         }
     }
 
-    fn count(&self, range: Range<u64>) {
-        let (length, hits) = (range.end - range.start, self.live.count_served(&range));
-        self.session.count_served(length);
-        self.session.hits.fetch_add(hits, Ordering::Relaxed);
-        self.session.touch(crate::now_ms());
-        metrics::counter!("mediahost_served_bytes_total").increment(length);
-        metrics::counter!("mediahost_cache_hit_bytes_total").increment(hits);
+    /// A reader of one piece knows nothing of the next: near the end of a piece the beginning of what follows is asked for,
+    /// so that pieces in different places of a file read like one.
+    fn look_ahead(&mut self) {
+        let Some(Now::Bytes { cursor, .. }) = &self.now else { return };
+        let (at, end) = cursor.position();
+        if self.ahead || end - at > AHEAD {
+            return;
+        }
+        self.ahead = true;
+        let mut left = AHEAD;
+        for piece in self.pieces.as_slice().iter().take(MAX_AHEAD) {
+            let Piece::Part(part) = piece else { continue };
+            let length = part.length().min(left);
+            if let Some(live) = &part.live {
+                live.handle(Input::Warm { range: part.range.start..part.range.start + length });
+            }
+            left -= length;
+            if left == 0 {
+                return;
+            }
+        }
     }
+}
+
+fn count(session: &Session, live: &Live, range: Range<u64>) {
+    let (length, hits) = (range.end - range.start, live.count_served(&range));
+    session.count_served(length);
+    session.hits.fetch_add(hits, Ordering::Relaxed);
+    session.touch(crate::now_ms());
+    metrics::counter!("mediahost_served_bytes_total").increment(length);
+    metrics::counter!("mediahost_cache_hit_bytes_total").increment(hits);
 }

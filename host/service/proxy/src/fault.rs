@@ -35,6 +35,8 @@ pub struct Fault {
     pub other_tag: Option<Box<str>>,
 }
 
+/// There is no title of this id.
+pub const NO_TITLE: &str = "no-such-title";
 /// The upstream's bytes are not those of the pinned version any more.
 pub const CHANGED: &str = "upstream-changed";
 
@@ -87,11 +89,11 @@ impl Fault {
     /// The status with which `/stream` tells a player.
     pub fn status(&self) -> u16 {
         match self.code.as_str() {
-            code::NOT_FOUND | "gone" => 404,
+            code::NOT_FOUND | "gone" | NO_TITLE => 404,
             code::THROTTLED => 503,
             "connect-timeout" | "idle-timeout" | code::TIMEOUT => 504,
             "disk" | code::INTERNAL => 500,
-            code::UNSUPPORTED => 501,
+            code::UNSUPPORTED | code::ENCRYPTED => 501,
             _ => 502,
         }
     }

@@ -164,7 +164,7 @@ impl Hold {
                     self.keeper.forget_memory(memory.cut(at..at + piece.len() as u64));
                 }
                 drop(memory);
-                room.wrote(piece.len() as u64);
+                room.wrote(at, piece.len() as u64);
                 true
             }
             Err(error) => {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use cache::evict::{Candidate, Victim, choose};
 use store::{ObjectId, Store};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use crate::live::Live;
 use crate::persist::blocking;
@@ -32,6 +32,10 @@ const SLACK_SHARE: u64 = 64;
 const MAX_SLACK: u64 = 256 << 20;
 /// Bytes at the head of every object that are kept like its index.
 const HEAD: u64 = 1 << 20;
+/// What an object takes beside its bytes, about: its record, its journal and their folder, in blocks.
+const OBJECT_BYTES: u64 = 12 << 10;
+/// Bytes of a block, in which a file takes its room on the disk.
+const BLOCK: u64 = 4096;
 /// How often what the cache takes is counted anew.
 const RECOUNT: Duration = Duration::from_secs(60);
 
@@ -50,6 +54,8 @@ pub struct Keeper {
     state: Mutex<State>,
     /// Held by whoever makes room.
     making_room: AsyncMutex<()>,
+    /// The bounds have changed.
+    changed: Arc<Notify>,
     memory: AtomicU64,
 }
 
@@ -88,6 +94,7 @@ impl Keeper {
             store,
             state: Mutex::new(state),
             making_room: AsyncMutex::default(),
+            changed: Arc::default(),
             memory: AtomicU64::new(0),
         })
     }
@@ -95,6 +102,14 @@ impl Keeper {
     pub fn set_bounds(&self, bounds: Bounds) {
         let mut state = self.state();
         (state.bounds, state.vain) = (bounds, None);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// An object was made.
+    pub fn made(&self) {
+        let mut state = self.state();
+        state.used = state.used.saturating_add(OBJECT_BYTES);
     }
 
     /// An object was opened; it is asked itself what of it may go.
@@ -193,6 +208,11 @@ impl Keeper {
         any
     }
 
+    async fn stay_within(&self) {
+        let _one = self.making_room.lock().await;
+        self.make_room(0).await;
+    }
+
     async fn evict_closed(&self, victim: Victim<ObjectId>) {
         let store = self.store.clone();
         let evicted = blocking(move || match victim.whole {
@@ -220,13 +240,17 @@ impl Keeper {
         metrics::gauge!("mediahost_cache_bytes").set(standing.used as f64);
     }
 
-    /// Counts from time to time, for as long as the keeper lives.
-    pub async fn keep_counting(keeper: Weak<Keeper>) {
+    /// Counts from time to time, and when the bounds have changed, and evicts what is too much; for as long as the keeper
+    /// lives.
+    pub async fn keep_within(keeper: Weak<Keeper>) {
         loop {
             let Some(keeper) = keeper.upgrade() else { return };
-            keeper.count().await;
+            keeper.stay_within().await;
+            // What is in use now may go soon.
+            let pause = if keeper.state().is_over() { VAIN_PAUSE } else { RECOUNT };
+            let changed = keeper.changed.clone();
             drop(keeper);
-            tokio::time::sleep(RECOUNT).await;
+            let _ = tokio::time::timeout(pause, changed.notified()).await;
         }
     }
 
@@ -267,22 +291,30 @@ impl Keeper {
     }
 }
 
+impl State {
+    fn is_over(&self) -> bool {
+        self.bounds.quota.is_some_and(|quota| self.used > quota)
+    }
+}
+
 impl Reservation {
     /// How many bytes of it are not written yet.
     pub fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// So many of the promised bytes are on the disk now.
-    pub fn wrote(&self, bytes: u64) {
+    /// So many of the promised bytes are on the disk now, at this offset.
+    pub fn wrote(&self, at: u64, bytes: u64) {
         let left = self.left.load(Ordering::Relaxed);
         let used = left.min(bytes);
         self.left.fetch_sub(used, Ordering::Relaxed);
         let mut state = self.keeper.state();
         state.reserved = state.reserved.saturating_sub(used);
-        state.used = state.used.saturating_add(bytes);
+        // Blocks that were begun, so that what is written piece by piece counts once.
+        let blocks = (at.saturating_add(bytes).div_ceil(BLOCK) - at.div_ceil(BLOCK)).saturating_mul(BLOCK);
+        state.used = state.used.saturating_add(blocks);
         if let Some((_, free)) = &mut state.free {
-            *free = free.saturating_sub(bytes);
+            *free = free.saturating_sub(blocks);
         }
     }
 }
@@ -327,6 +359,13 @@ fn closed(store: &Store, open: &[Candidate<ObjectId>], need: u64) -> Vec<Candida
         }
         let Ok(Some(contents)) = store.contents(&object.id) else { continue };
         enough = enough.saturating_add(contents.allocated);
+        if contents.present.is_empty() {
+            // Nothing of it is left but its name, which takes room too.
+            if let Err(error) = store.remove(&object.id) {
+                tracing::warn!(%error, "an object that holds nothing cannot be removed");
+            }
+            continue;
+        }
         let granule = contents.meta.granule_size;
         let unread = contents.meta.unread.iter().map(|(start, end)| *start..*end).collect();
         found.push(Candidate {

@@ -65,6 +65,25 @@ pub fn check_file_key(file_key: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
+/// A title's id.
+pub fn check_title(title: Option<&str>) -> Result<(), Refusal> {
+    match title.map(str::len) {
+        None | Some(1..=1024) => Ok(()),
+        Some(length) => Err(Refusal::Title(length)),
+    }
+}
+
+/// The address of a file beside another one; none where addresses are no paths.
+pub fn beside(address: &str, name: &str) -> Option<String> {
+    let mut url = Url::parse(address).ok()?;
+    let plain = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '\\']);
+    if !plain || url.path().ends_with('/') {
+        return None;
+    }
+    url.path_segments_mut().ok()?.pop().push(name);
+    Some(url.into())
+}
+
 /// The object that bytes are kept in. `file_key` is what the client calls them, `planned` what the plugin calls them.
 pub fn object(
     scope: &str,

@@ -21,6 +21,7 @@ mod body;
 mod detect;
 mod events;
 mod fault;
+mod film;
 mod hold;
 mod keep;
 mod key;
@@ -35,6 +36,7 @@ pub mod routes;
 mod session;
 mod span;
 mod stats;
+mod titles;
 mod upstream;
 
 use std::collections::HashMap;
@@ -55,6 +57,21 @@ use origins::Origins;
 
 /// Sessions at once; one more is refused.
 pub const MAX_SESSIONS: usize = 4096;
+
+/// How long a reader waits for what does not come, before its response ends short.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For someone to supply credentials.
+    pub credentials: Duration,
+    /// For an upstream that fails to come back.
+    pub outage: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { credentials: Duration::from_secs(120), outage: Duration::from_secs(60) }
+    }
+}
 
 /// How the proxy behaves. Every field has a default.
 #[derive(Clone, Debug)]
@@ -77,6 +94,8 @@ pub struct Config {
     pub session_idle: Duration,
     /// How long a session lives at all. Default: 24 hours.
     pub session_lifetime: Duration,
+    /// How long readers wait. Default: 2 minutes for credentials, 1 minute for an upstream that fails.
+    pub patience: Patience,
     /// What links begin with, when it is not what the client called us: `https://media.example`.
     pub public_url: Option<String>,
     /// `http` or `https`, for links that repeat what the client called us.
@@ -95,6 +114,7 @@ impl Default for Config {
             bounds: Bounds { quota: None, keep_free: 1 << 30 },
             session_idle: Duration::from_secs(6 * 3600),
             session_lifetime: Duration::from_secs(24 * 3600),
+            patience: Patience::default(),
             public_url: None,
             scheme: "http",
         }
@@ -133,6 +153,8 @@ pub enum Refusal {
     BadHeader { name: String, why: &'static str },
     #[error("file_key is {0} bytes long; it must have 1 to 1024")]
     FileKey(usize),
+    #[error("title is {0} bytes long; it must have 1 to 1024")]
+    Title(usize),
     #[error("the address is {0} bytes long, more than 16384")]
     TooLong(usize),
     #[error("there are {MAX_SESSIONS} sessions already; delete some of them")]
@@ -140,7 +162,7 @@ pub enum Refusal {
 }
 
 /// What a session is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewSession {
     /// The address to play.
     pub url: String,
@@ -148,6 +170,10 @@ pub struct NewSession {
     pub headers: Vec<Header>,
     /// The caller's stable name for the bytes.
     pub file_key: Option<String>,
+    /// Which title of a disc image or an archive to play; the main one if nobody says.
+    pub title: Option<String>,
+    /// Where playing will start, in milliseconds: what is needed there is fetched at once.
+    pub start_ms: Option<u64>,
 }
 
 impl Proxy {
@@ -160,7 +186,7 @@ impl Proxy {
         records: Records,
     ) -> Arc<Proxy> {
         let keeper = Keeper::new(store.clone(), config.bounds);
-        tokio::spawn(Keeper::keep_counting(Arc::downgrade(&keeper)));
+        tokio::spawn(Keeper::keep_within(Arc::downgrade(&keeper)));
         let proxy = Arc::new(Proxy {
             origins: Origins::new(config.max_spans, config.bandwidth),
             keeper,
@@ -189,6 +215,7 @@ impl Proxy {
         }
         key::check_headers(&new.headers)?;
         key::check_file_key(new.file_key.as_deref())?;
+        key::check_title(new.title.as_deref())?;
         if self.sessions().len() >= MAX_SESSIONS {
             return Err(Refusal::TooMany);
         }

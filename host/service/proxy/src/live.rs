@@ -17,7 +17,6 @@ use cache::pace::Pace;
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::task::AbortHandle;
 
-use crate::SessionId;
 use crate::fault::Fault;
 use crate::hold::{Hold, MEMORY, MEMORY_AHEAD};
 use crate::keep::Reservation;
@@ -26,6 +25,7 @@ use crate::origins::{self, Pool, Slot};
 use crate::persist::blocking;
 use crate::span;
 use crate::upstream::{Route, SAMPLE, Sample, Upstream};
+use crate::{Patience, SessionId};
 
 /// Bytes that may wait to be made durable.
 const GROUP_BYTES: u64 = 32 << 20;
@@ -52,6 +52,7 @@ pub struct Live {
     next_reader: AtomicU64,
     /// Set once the upstream has another version: nothing is fetched or served from here any more.
     dead: AtomicBool,
+    patience: Patience,
     /// The length is provisional: the upstream did not say it.
     open_ended: AtomicBool,
     upstream_bytes: AtomicU64,
@@ -91,7 +92,14 @@ struct Turn {
 
 impl Live {
     /// Opens an object that holds `granules` already.
-    pub fn new(hold: Hold, granules: Vec<Granule>, upstream: Arc<Upstream>, limits: Limits, etag: String) -> Arc<Live> {
+    pub fn new(
+        hold: Hold,
+        granules: Vec<Granule>,
+        upstream: Arc<Upstream>,
+        limits: Limits,
+        etag: String,
+        patience: Patience,
+    ) -> Arc<Live> {
         let mut machine = Object::with_geometry(limits, hold.geometry(), granules.iter().copied());
         machine.hold_back(true);
         let meta = hold.meta();
@@ -125,6 +133,7 @@ impl Live {
             unsaved: Arc::default(),
             next_reader: AtomicU64::new(0),
             dead: AtomicBool::new(false),
+            patience,
             open_ended: AtomicBool::new(open_ended),
             upstream_bytes: AtomicU64::new(0),
         });
@@ -445,6 +454,11 @@ impl Live {
         self.dead.store(true, Ordering::Relaxed);
         self.end_tasks();
         self.changed();
+    }
+
+    /// How long its readers wait.
+    pub fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// Makes everyone who waits look again.

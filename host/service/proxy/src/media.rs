@@ -13,12 +13,14 @@ use web::response::{IntoResponse, Response};
 use web::utoipa;
 use web::{Path, Problem};
 
+use crate::film::Film;
 use crate::routes::find;
 use crate::{Fault, Proxy, Session, body};
 
 /// The media. Ranges, conditions and HEAD as RFC 9110 says; a name at the end of the path is for players that go by
 /// extensions.
-#[utoipa::path(get, path = "/stream/{id}", tag = "media", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/stream/{id}", tag = "media", 
+    params(("id" = String, Path), ("title" = Option<String>, Query, description = "A title of the session by its id")),
     responses((status = 200, description = "Everything"), (status = 206, description = "The range that was asked for"),
         (status = 304), (status = 404, body = Problem), (status = 412), (status = 416), (status = 502, body = Problem)))]
 pub async fn serve(State(proxy): State<Arc<Proxy>>, Path(id): Path<String>, request: Request) -> Response {
@@ -39,28 +41,28 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         Ok(session) => session,
         Err(problem) => return problem.into_response(),
     };
-    let live = match session.opened().await {
-        Ok(live) => live,
+    let film = match session.film(wanted_title(request.uri().query()).as_deref()).await {
+        Ok(film) => film,
         Err(fault) => return problem(fault).into_response(),
     };
-    let meta = live.hold().meta();
-    let media_type = content_type(&session, &meta);
+    let meta = film.root().hold().meta();
+    let media_type = content_type(&session, &film, &meta);
     let representation = Representation {
-        length: live.length(),
-        etag: Some(live.etag()),
+        length: film.length(),
+        etag: Some(film.etag()),
         last_modified: meta.validators.last_modified.as_deref(),
         date: meta.validators.date.as_deref(),
     };
     let decision = decision(request.method(), request.headers(), &representation);
     // Of what has no length yet everything is served as it comes; ranges have to wait until it is known.
-    let (total, length_known) = (live.total(), live.length().is_some());
+    let (total, length_known) = (film.total(), film.length().is_some());
     let mut headers = HeaderMap::new();
     let mut set = |name: header::HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     };
-    set(header::ETAG, live.etag());
+    set(header::ETAG, film.etag());
     if length_known {
         set(header::ACCEPT_RANGES, "bytes");
     }
@@ -108,7 +110,7 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
     let body = if empty || request.method() == HttpMethod::HEAD {
         Body::empty()
     } else {
-        match body::stream(session, live, parts, closing) {
+        match body::stream(session, &film, parts, closing) {
             Ok(stream) => Body::from_stream(stream),
             Err(fault) => return problem(fault).into_response(),
         }
@@ -135,15 +137,30 @@ fn decision(method: &HttpMethod, headers: &HeaderMap, representation: &Represent
     decide(&conditions, representation)
 }
 
+/// The title that is asked for by `?title=`, if it is not the one that the session stands for.
+fn wanted_title(query: Option<&str>) -> Option<String> {
+    let pairs = url::form_urlencoded::parse(query?.as_bytes());
+    pairs.into_iter().find(|(name, _)| name == "title").map(|(_, value)| value.into_owned())
+}
+
 /// What was recognised, else what the upstream says, unless that is the word for "no idea".
-fn content_type(session: &Session, meta: &cache::Meta) -> String {
+fn content_type(session: &Session, film: &Film, meta: &cache::Meta) -> String {
+    if let Some(title) = film.about()
+        && session.title().as_ref() != Some(&title.id)
+    {
+        let named = title.name.as_deref().or(Some(&title.id)).and_then(by_extension).map(str::to_owned);
+        return title.media_type.clone().or(named).unwrap_or_else(|| OCTETS.into());
+    }
     let vague = |kind: &str| matches!(kind, "application/octet-stream" | "binary/octet-stream" | "text/plain" | "");
     let facts = session.facts();
     let recognised = facts.container.is_some().then_some(facts.media_type).flatten();
     let said = meta.content_type.clone().filter(|kind| !vague(kind.split(';').next().unwrap_or_default().trim()));
     let named = || session.name().as_deref().and_then(by_extension).map(str::to_owned);
-    recognised.or(said).or_else(named).unwrap_or_else(|| "application/octet-stream".into())
+    recognised.or(said).or_else(named).unwrap_or_else(|| OCTETS.into())
 }
+
+/// The word for "no idea".
+const OCTETS: &str = "application/octet-stream";
 
 /// For players that are served before the container was recognised.
 fn by_extension(name: &str) -> Option<&'static str> {
@@ -161,6 +178,9 @@ fn by_extension(name: &str) -> Option<&'static str> {
         "ogg" | "oga" | "opus" => "audio/ogg",
         "ogv" => "video/ogg",
         "wav" => "audio/wav",
+        "vob" | "evo" | "mpg" | "mpeg" => "video/mpeg",
+        "avi" => "video/x-msvideo",
+        "flv" => "video/x-flv",
         _ => return None,
     })
 }

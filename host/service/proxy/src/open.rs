@@ -1,4 +1,4 @@
-//! From an address to an open object: plugin, plan, upstream, cache, container, warm-up.
+//! From an address to an open object: plugin, plan, upstream, cache, warm-up. What is in it, [`crate::titles`] finds out.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,23 +9,21 @@ use cache::{Granule, Meta};
 use plugin::Failure;
 use plugin::code;
 use plugin::detect::IndexRange;
-use plugin::source::{MediaSource, Open, Opened, Origin, Plan};
+use plugin::source::{self, MediaSource, Open, Plan};
 use store::{ObjectId, Stored};
 
 use crate::fault::Fault;
+use crate::film::Film;
 use crate::hold::Hold;
 use crate::live::Live;
 use crate::persist::blocking;
-use crate::session::{Facts, NOT_MEDIA};
 use crate::upstream::{Probe, Upstream, Verdict};
-use crate::{NewSession, Proxy, Session, detect, key, now_ms, span};
+use crate::{NewSession, Place, Proxy, Session, key, now_ms, span, titles};
 
 /// Bytes of the first request: enough for a player to begin with and for a detector to look at.
 const FIRST: u64 = 256 << 10;
 /// How long the warm-up may keep a session from being ready.
 const WARM_PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that are warmed where nobody knows the container.
-const UNKNOWN_HEAD: u64 = 2 << 20;
 /// Sessions are scoped to who asks; so far that is the operator alone.
 const SCOPE: &str = "operator";
 
@@ -56,17 +54,56 @@ impl Drop for Watch {
 async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault> {
     let request = session.request();
     session.set_waiting(Some("the source plugin"));
-    let (source, plan) = plan(proxy, &request).await?;
+    let known = session.object();
+    let asked = |id, key: &str| {
+        session.set_object(id, key.to_owned());
+        session.set_waiting(Some("the upstream"));
+    };
+    let Opened { place, live, wants, name } = file(proxy, &request, known, asked).await?;
+    session.set_live(live.clone(), place, name.clone(), live.hold().meta().content_type);
+    if let Some(fault) = wants {
+        // What is cached is served meanwhile, unless it takes a look to know what of it.
+        if titles::is_plain(&live.hold().meta()) {
+            session.set_plain_for_now();
+        }
+        return Err(fault);
+    }
+    if live.total() == 0 {
+        session.set_plain_for_now();
+        return Err(Fault::new("empty-file", "the file at this address is empty: it has 0 bytes"));
+    }
+    session.set_waiting(Some("the container's index"));
+    let (film, first) = titles::look(proxy, session, &request, live, name.as_deref()).await?;
+    warm(&film, &first).await
+}
+
+/// A file that is open.
+pub struct Opened {
+    pub place: Arc<Place>,
+    pub live: Arc<Live>,
+    /// What the upstream wants before it gives more of it.
+    pub wants: Option<Fault>,
+    pub name: Option<String>,
+}
+
+/// Opens the file of an address: one that is known already as this object, or as whatever the source says it is. Tells
+/// `asked` when it is known which that is.
+pub async fn file(
+    proxy: &Arc<Proxy>,
+    request: &NewSession,
+    known: Option<(ObjectId, String)>,
+    asked: impl FnOnce(ObjectId, &str),
+) -> Result<Opened, Fault> {
+    let (source, plan) = plan(proxy, request).await?;
     let about = plan.about();
     let named_now = || key::object(SCOPE, source.id(), &request.url, about.key.as_deref(), request.file_key.as_deref());
     // A renewed address is one of the same bytes; whether that is so, the validators tell.
-    let (id, key) = session.object().unwrap_or_else(named_now);
-    session.set_object(id, key.clone());
+    let (id, key) = known.unwrap_or_else(named_now);
+    asked(id, &key);
     let named = about.name.clone();
-    let asked = Open { uri: request.url, headers: request.headers, purpose: "play" };
-    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, asked, plan, proxy.origins.clone()));
+    let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
+    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, open, plan, proxy.origins.clone()));
 
-    session.set_waiting(Some("the upstream"));
     let place = proxy.place(id);
     let Found { live, wants } = {
         let mut open = place.live.lock().await;
@@ -77,22 +114,8 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         *open = Some(found.live.clone());
         found
     };
-    let meta = live.hold().meta();
-    let name = named.or(meta.name.clone());
-    session.set_live(live.clone(), place, name.clone(), meta.content_type.clone());
-    if let Some(fault) = wants {
-        return Err(fault);
-    }
-
-    if live.total() == 0 {
-        return Err(Fault::new("empty-file", "the file at this address is empty: it has 0 bytes"));
-    }
-    session.set_waiting(Some("the container's index"));
-    let facts = facts(proxy, &live, name.as_deref(), meta).await?;
-    let first = facts.first.clone();
-    live.handle(Input::Rate { bytes_per_second: facts.bit_rate.map(|bits| bits / 8) });
-    session.set_facts(facts);
-    warm(&live, &first).await
+    let name = named.or(live.hold().meta().name);
+    Ok(Opened { place, live, wants, name })
 }
 
 /// Asks the sources of the scheme in turn. The next one is asked only when one broke a rule: an answer is an answer.
@@ -103,8 +126,8 @@ async fn plan(proxy: &Proxy, request: &NewSession) -> Result<(Arc<dyn MediaSourc
     for source in proxy.plugins.sources(&scheme) {
         let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
         match source.open(open).await {
-            Ok(Opened::Plan(plan)) => return Ok((source, plan)),
-            Ok(Opened::Manifest(manifest)) => {
+            Ok(source::Opened::Plan(plan)) => return Ok((source, plan)),
+            Ok(source::Opened::Manifest(manifest)) => {
                 let message = format!("the address is a {} manifest, which this version does not serve", manifest.kind);
                 return Err(Fault { plugin: Some(source.id().into()), ..Fault::new(code::UNSUPPORTED, message) });
             }
@@ -150,6 +173,11 @@ async fn join(
                     Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into())
                 }
             };
+        }
+        // Nothing but the length says that it is the same, so bytes are compared. That they cannot be says nothing.
+        Ok(Verdict::Same { vouched: false }) if matches!(is_same(&upstream, &live).await, Ok(false)) => {
+            live.retire();
+            return Ok(create(proxy, id, key, Arc::new(Upstream::again(&upstream))).await?.into());
         }
         Ok(Verdict::Same { .. }) => live.set_upstream(upstream),
         Ok(Verdict::Changed) => {
@@ -252,7 +280,10 @@ async fn create(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Ups
     let (store, wanted) = (proxy.store.clone(), meta.clone());
     let made = blocking(move || store.create(&id, wanted)).await;
     let hold = match made {
-        Ok(file) => Hold::new(file, proxy.keeper.clone()),
+        Ok(file) => {
+            proxy.keeper.made();
+            Hold::new(file, proxy.keeper.clone())
+        }
         Err(error) => {
             tracing::warn!(%error, "a file cannot be kept, and is played from memory");
             metrics::counter!("mediahost_cache_refused_total").increment(1);
@@ -352,7 +383,7 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
     }
     let etag = format!("\"{id}-{}\"", meta.generation);
     let under_way = upstream.primed();
-    let live = Live::new(hold, granules, upstream, limits, etag);
+    let live = Live::new(hold, granules, upstream, limits, etag, config.patience);
     proxy.keeper.opened(id, &live);
     if let Some(range) = under_way {
         // Wanted as one span, so that all of the answer is used.
@@ -361,85 +392,41 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
     live
 }
 
-/// What the container holds: from the last time, or from the detectors.
-async fn facts(proxy: &Proxy, live: &Arc<Live>, name: Option<&str>, meta: Meta) -> Result<Facts, Fault> {
-    if let Some(facts) = meta.layout.clone().and_then(|known| serde_json::from_value(known).ok()) {
-        return Ok(facts);
-    }
-    let media_type = meta.content_type.as_deref();
-    let layout = detect::detect(&*proxy.plugins, live, name, media_type).await?;
-    let Some(layout) = layout else {
-        let served =
-            live.upstream().plan().segments().iter().any(|segment| matches!(segment.origin, Origin::Http { .. }));
-        if let (true, Some(kind)) = (served, detect::document(live).await?) {
-            return Err(Fault::new(
-                NOT_MEDIA,
-                format!("the server sent {kind} instead of media, under the name of media"),
-            ));
-        }
-        let head = UNKNOWN_HEAD.min(live.total());
-        // Where the end is nobody knows, there is none to warm.
-        let end = live.length().unwrap_or(head);
-        let tail = end.saturating_sub(UNKNOWN_HEAD).max(head);
-        let range = |offset, end: u64, what: &str| IndexRange { offset, length: end - offset, what: what.into() };
-        let first = [range(0, head, "head"), range(tail, end, "tail")];
-        let first = first.into_iter().filter(|range| range.length > 0).collect();
-        return Ok(Facts { media_type: meta.content_type, first, ..Facts::default() });
-    };
-    let length = live.length();
-    let facts = Facts {
-        bit_rate: layout.bit_rate.or_else(|| {
-            let ms = layout.duration_ms.filter(|ms| *ms > 0)?;
-            Some((u128::from(length?) * 8000 / u128::from(ms)) as u64)
-        }),
-        container: Some(layout.format),
-        media_type: layout.media_type.or(meta.content_type),
-        tracks: layout.tracks,
-        duration_ms: layout.duration_ms,
-        first: layout.first,
-    };
-    let known = serde_json::to_value(&facts).ok();
-    let geometry = live.hold().geometry();
-    let granules = |range: &IndexRange| {
-        let end = range.offset.saturating_add(range.length).min(geometry.total());
-        (range.offset < end).then(|| (geometry.index_at(range.offset), geometry.index_at(end - 1) + 1))
-    };
-    let protected: Vec<(u64, u64)> = facts.first.iter().filter_map(granules).collect();
-    let held = live.clone();
-    let note = move |meta: &mut Meta| (meta.layout, meta.protected) = (known, protected);
-    let kept = blocking(move || held.hold().update_meta(note)).await;
-    if let Err(error) = kept {
-        tracing::warn!(%error, "what is known of a file could not be kept");
-    }
-    Ok(facts)
-}
-
 /// Fetches what a player needs first, all at once, and waits for it, but not for ever: a slow upstream plays slowly.
-async fn warm(live: &Arc<Live>, first: &[IndexRange]) -> Result<(), Fault> {
-    let ranges: Vec<Range<u64>> = first
+async fn warm(film: &Film, first: &[IndexRange]) -> Result<(), Fault> {
+    let parts: Vec<_> = first
         .iter()
-        .map(|range| range.offset.min(live.total())..range.offset.saturating_add(range.length).min(live.total()))
+        .map(|range| range.offset.min(film.total())..range.offset.saturating_add(range.length).min(film.total()))
         .filter(|range| !range.is_empty())
+        .flat_map(|range| film.parts(range))
+        .filter_map(|part| Some((part.live?, part.range)))
         .collect();
-    for range in &ranges {
+    for (live, range) in &parts {
         live.handle(Input::Warm { range: range.clone() });
     }
-    let mut changes = live.watch();
     let all = async {
-        loop {
-            changes.borrow_and_update();
-            if ranges.iter().all(|range| live.is_present(range.clone())) {
-                return Ok(());
-            }
-            let hopeless = ranges.iter().any(|range| !live.is_present(range.clone()) && live.hopeless(range));
-            if hopeless {
-                let fault = ranges.iter().find_map(|range| live.missing_trouble(range));
-                return Err(fault.unwrap_or_else(|| Fault::new(code::UNAVAILABLE, "the index cannot be fetched")));
-            }
-            if changes.changed().await.is_err() {
-                return Ok(());
-            }
+        for (live, range) in &parts {
+            arrived(live, range).await?;
         }
+        Ok(())
     };
     tokio::time::timeout(WARM_PATIENCE, all).await.unwrap_or(Ok(()))
+}
+
+/// Waits until a range is there, or will not come.
+async fn arrived(live: &Arc<Live>, range: &Range<u64>) -> Result<(), Fault> {
+    let mut changes = live.watch();
+    loop {
+        changes.borrow_and_update();
+        if live.is_present(range.clone()) {
+            return Ok(());
+        }
+        if live.hopeless(range) {
+            let fault = live.missing_trouble(range);
+            return Err(fault.unwrap_or_else(|| Fault::new(code::UNAVAILABLE, "the index cannot be fetched")));
+        }
+        if changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
 }

@@ -215,6 +215,11 @@ impl Pool {
 }
 
 impl Slot {
+    /// Whether other requests run at the same origin.
+    pub fn has_company(&self) -> bool {
+        self.pool.standing().in_flight > 1
+    }
+
     /// The head of the answer has come.
     pub fn first_byte(&self) {
         self.pool.state().model.first_byte(Instant::now(), self.id);

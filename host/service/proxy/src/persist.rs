@@ -13,6 +13,10 @@ struct Record {
     url: String,
     headers: Vec<Header>,
     file_key: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    start_ms: Option<u64>,
     created_ms: u64,
 }
 
@@ -25,20 +29,29 @@ pub fn load(records: &Records, config: &Config, now_ms: u64) -> Vec<Session> {
     let mut sessions = Vec::new();
     for name in names {
         match read(records, &name, config) {
-            Some(session) if !session.is_over(now_ms) => sessions.push(session),
-            _ => drop(records.delete(&name)),
+            Ok(session) if !session.is_over(now_ms) => sessions.push(session),
+            Ok(_) => drop(records.delete(&name)),
+            Err(why) => {
+                tracing::warn!(record = %name, %why, "a session of the last run cannot be read and is left out")
+            }
         }
     }
     sessions
 }
 
-fn read(records: &Records, name: &str, config: &Config) -> Option<Session> {
-    let id: SessionId = name.parse().ok()?;
-    let bytes = records.get(name).ok()??;
-    let record: Record = serde_json::from_slice(&bytes).ok()?;
-    let new = NewSession { url: record.url, headers: record.headers, file_key: record.file_key };
+fn read(records: &Records, name: &str, config: &Config) -> Result<Session, String> {
+    let id: SessionId = name.parse().map_err(|()| "its name is not an id".to_owned())?;
+    let bytes = records.get(name).map_err(|error| error.to_string())?.ok_or("it is gone")?;
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let new = NewSession {
+        url: record.url,
+        headers: record.headers,
+        file_key: record.file_key,
+        title: record.title,
+        start_ms: record.start_ms,
+    };
     // Being taken up counts as use: how long the process was down says nothing about who wants the session.
-    Some(Session::restored(id, new, record.created_ms, now_ms(), config))
+    Ok(Session::restored(id, new, record.created_ms, now_ms(), config))
 }
 
 async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error> {
@@ -47,6 +60,8 @@ async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error>
         url: request.url,
         headers: request.headers,
         file_key: request.file_key,
+        title: request.title,
+        start_ms: request.start_ms,
         created_ms: session.created_ms(),
     };
     let (proxy, name) = (proxy.clone(), session.id().to_string());

@@ -12,7 +12,7 @@ use web::routing::{get, post, put};
 use web::utoipa::{self, ToSchema};
 use web::{Draining, Json, Path, Problem, Router, sse};
 
-use crate::session::View;
+use crate::session::{TitleView, View};
 use crate::stats::{Column, Picture, Position, Stats};
 use crate::{NewSession, Proxy, Refusal, Session, SessionId, events, media, stats};
 
@@ -43,6 +43,7 @@ pub fn stream_routes(proxy: Arc<Proxy>) -> Router {
         CreateSession,
         RenewSession,
         View,
+        TitleView,
         Sessions,
         Stats,
         stats::Upstream,
@@ -66,6 +67,13 @@ pub struct CreateSession {
     /// Your own stable name for these bytes: sessions with the same name share what is cached.
     #[serde(default)]
     file_key: Option<String>,
+    /// Which title of a disc image or an archive to play, by its id, or `whole` for the file as it is. Without it, the
+    /// main title.
+    #[serde(default)]
+    title: Option<String>,
+    /// Where playing will start, in milliseconds, so that what is needed there is fetched at once.
+    #[serde(default)]
+    start_ms: Option<u64>,
 }
 
 /// New credentials. What is left out stays as it is.
@@ -95,8 +103,13 @@ async fn create(
     Json(wanted): Json<CreateSession>,
 ) -> Result<Response, Problem> {
     let base = base.of(&proxy);
-    let new =
-        NewSession { url: wanted.url.trim().to_owned(), headers: fields(wanted.headers), file_key: wanted.file_key };
+    let new = NewSession {
+        url: wanted.url.trim().to_owned(),
+        headers: fields(wanted.headers),
+        file_key: wanted.file_key,
+        title: wanted.title,
+        start_ms: wanted.start_ms,
+    };
     let session = proxy.create(new).await?;
     let location = format!("/api/v1/sessions/{}", session.id());
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], web::response::Json(session.view(&base))).into_response())
@@ -206,6 +219,7 @@ impl From<Refusal> for Problem {
             Refusal::BadHeader { .. } => (StatusCode::BAD_REQUEST, "bad-header"),
             Refusal::TooLong(_) => (StatusCode::BAD_REQUEST, "address-too-long"),
             Refusal::FileKey(_) => (StatusCode::BAD_REQUEST, "bad-file-key"),
+            Refusal::Title(_) => (StatusCode::BAD_REQUEST, "bad-title"),
             Refusal::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many-sessions"),
         };
         Problem::new(status, code, refusal.to_string())

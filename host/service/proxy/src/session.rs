@@ -15,15 +15,20 @@ use store::ObjectId;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use crate::fault::NO_TITLE;
+use crate::film::{Film, Title};
 use crate::live::Live;
 use crate::meter::Meter;
-use crate::{Config, Fault, NewSession, Place, key};
+use crate::{Config, Fault, NewSession, Patience, Place, key};
 
 /// Events that a slow listener may fall behind before it loses the oldest.
 const EVENTS: usize = 32;
 
 /// The code of a page that posed as media; it is not served.
 pub(crate) const NOT_MEDIA: &str = "not-media";
+
+/// The id by which the file as it is can be had where titles were found in it.
+pub const WHOLE: &str = "whole";
 
 /// 128 random bits: who knows it may read the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,8 +98,47 @@ pub struct Facts {
     pub tracks: Vec<Track>,
     pub duration_ms: Option<u64>,
     pub bit_rate: Option<u64>,
-    /// What a player needs first.
+    /// What a player needs first, in bytes of the file that was asked for.
     pub first: Vec<IndexRange>,
+}
+
+/// What a session serves.
+#[derive(Clone, Default)]
+pub(crate) enum Shape {
+    /// Nobody knows yet.
+    #[default]
+    Unknown,
+    /// The file as it is.
+    Plain,
+    /// A part of it, and others to choose from.
+    Titles(Arc<Titles>),
+}
+
+/// What is in an image or an archive.
+pub(crate) struct Titles {
+    /// What kind of image: FFmpeg's word or the detector's own.
+    pub image: String,
+    /// The file that was asked for, then those beside it.
+    pub files: Arc<[Arc<Live>]>,
+    /// The places of those beside it, kept so that others find them there.
+    pub _places: Vec<Arc<Place>>,
+    /// At least one.
+    pub list: Vec<Arc<Title>>,
+    /// What to play when nobody chose.
+    pub main: Option<usize>,
+    /// What this session plays.
+    pub chosen: usize,
+}
+
+impl Titles {
+    fn film(&self, index: usize) -> Film {
+        Film::title(self.files.clone(), self.list[index].clone())
+    }
+
+    /// A title by its id.
+    pub fn find(&self, id: &str) -> Option<usize> {
+        self.list.iter().position(|title| title.id == id)
+    }
 }
 
 /// What `/sessions/{id}/events` tells.
@@ -112,6 +156,7 @@ pub struct Session {
     idle_ms: u64,
     /// Bytes per second that may be fetched for it.
     bandwidth: Option<u64>,
+    patience: Patience,
     used_ms: AtomicU64,
     begun: Instant,
     inner: Mutex<Inner>,
@@ -129,6 +174,9 @@ struct Inner {
     url: String,
     headers: Vec<Header>,
     file_key: Option<String>,
+    title: Option<String>,
+    start_ms: Option<u64>,
+    shape: Shape,
     state: State,
     /// Whether an opening runs or has ended well.
     begun: bool,
@@ -168,8 +216,14 @@ pub struct View {
     pub duration_ms: Option<u64>,
     /// Bits per second of the whole.
     pub bit_rate: Option<u64>,
-    /// Length in bytes.
+    /// Length in bytes of what is served.
     pub length: Option<u64>,
+    /// What kind of disc image or archive it is served from: `bluray`, `dvdvideo`, `zip`, …
+    pub image: Option<String>,
+    /// The title that is served, by its id.
+    pub title: Option<String>,
+    /// What else is in the image or archive; empty for a file that is played as it is.
+    pub titles: Vec<TitleView>,
     /// Milliseconds since 1970, like all times here.
     pub created_at: u64,
     /// When what a player needs first was there.
@@ -179,6 +233,79 @@ pub struct View {
     pub waiting_for: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub error: Option<Fault>,
+}
+
+/// Something playable within an image or an archive.
+#[derive(Clone, Debug, Serialize, web::utoipa::ToSchema)]
+pub struct TitleView {
+    /// Stable within the file.
+    pub id: String,
+    /// A name for people.
+    pub name: Option<String>,
+    pub media_type: Option<String>,
+    pub duration_ms: Option<u64>,
+    /// Length in bytes.
+    pub length: u64,
+    /// Whether it is what to play when nobody chose.
+    pub main: bool,
+    /// Give it to a player.
+    pub playback_url: String,
+}
+
+fn listed(titles: &Titles, stream: &str) -> Vec<TitleView> {
+    let view = |(index, title): (usize, &Arc<Title>)| TitleView {
+        id: title.id.clone(),
+        name: title.name.clone(),
+        media_type: title.media_type.clone(),
+        duration_ms: title.duration_ms,
+        length: title.mapping.total(),
+        main: titles.main == Some(index),
+        playback_url: format!("{stream}/{}?title={}", encoded(file_name(title)), encoded(&title.id)),
+    };
+    titles.list.iter().enumerate().map(view).collect()
+}
+
+/// The last part of a title's name, for the end of an address: players go by extensions.
+fn file_name(title: &Title) -> &str {
+    let name = title.name.as_deref().unwrap_or(&title.id);
+    name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or("title")
+}
+
+impl Inner {
+    fn titles(&self) -> Option<&Arc<Titles>> {
+        match &self.shape {
+            Shape::Titles(titles) => Some(titles),
+            Shape::Unknown | Shape::Plain => None,
+        }
+    }
+
+    fn chosen(&self) -> Option<&Arc<Title>> {
+        let titles = self.titles()?;
+        titles.list.get(titles.chosen)
+    }
+
+    fn length(&self) -> Option<u64> {
+        match self.chosen() {
+            Some(title) => Some(title.mapping.total()),
+            None => self.live.as_ref()?.length(),
+        }
+    }
+
+    fn film(&self, live: &Arc<Live>, title: Option<&str>) -> Result<Film, Fault> {
+        let whole = || Film::whole(live.clone());
+        match (self.titles(), title) {
+            (_, Some(WHOLE)) | (None, None) => Ok(whole()),
+            (Some(titles), None) => Ok(titles.film(titles.chosen)),
+            (Some(titles), Some(id)) => titles.find(id).map(|index| titles.film(index)).ok_or_else(|| no_title(id)),
+            (None, Some(id)) => Err(no_title(id)),
+        }
+    }
+}
+
+/// There is no such title; the session lists those that there are.
+pub(crate) fn no_title(id: &str) -> Fault {
+    let id: String = id.chars().take(80).collect();
+    Fault::new(NO_TITLE, format!("there is no title {id:?}; the session's \"titles\" lists those that there are"))
 }
 
 impl Session {
@@ -194,12 +321,16 @@ impl Session {
             expires_ms: created_ms + config.session_lifetime.as_millis() as u64,
             idle_ms: config.session_idle.as_millis() as u64,
             bandwidth: config.session_bandwidth,
+            patience: config.patience,
             used_ms: AtomicU64::new(used_ms),
             begun: now,
             inner: Mutex::new(Inner {
                 url: new.url,
                 headers: new.headers,
                 file_key: new.file_key,
+                title: new.title,
+                start_ms: new.start_ms,
+                shape: Shape::Unknown,
                 state: State::Opening,
                 begun: false,
                 number: 0,
@@ -237,7 +368,13 @@ impl Session {
     /// What it was made from, as renewed since.
     pub fn request(&self) -> NewSession {
         let inner = self.inner();
-        NewSession { url: inner.url.clone(), headers: inner.headers.clone(), file_key: inner.file_key.clone() }
+        NewSession {
+            url: inner.url.clone(),
+            headers: inner.headers.clone(),
+            file_key: inner.file_key.clone(),
+            title: inner.title.clone(),
+            start_ms: inner.start_ms,
+        }
     }
 
     pub fn state(&self) -> State {
@@ -252,9 +389,14 @@ impl Session {
         self.inner().facts.clone()
     }
 
-    /// Length in bytes, once it is known.
+    /// Length in bytes of what is served, once it is known.
     pub fn length(&self) -> Option<u64> {
-        self.inner().live.as_ref()?.length()
+        self.inner().length()
+    }
+
+    /// The title that is played, by its id; none for a file without titles.
+    pub fn title(&self) -> Option<String> {
+        Some(self.inner().chosen()?.id.clone())
     }
 
     pub fn name(&self) -> Option<String> {
@@ -345,8 +487,13 @@ impl Session {
     /// Lets go of an object whose version is gone, so that the next opening finds the new one.
     pub(crate) fn let_go_of_the_dead(&self) {
         let mut inner = self.inner();
-        if inner.live.as_ref().is_some_and(|live| live.is_dead()) && inner.state != State::Closed {
+        let beside = match &inner.shape {
+            Shape::Titles(titles) => titles.files.iter().any(|file| file.is_dead()),
+            _ => false,
+        };
+        if (beside || inner.live.as_ref().is_some_and(|live| live.is_dead())) && inner.state != State::Closed {
             (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
+            inner.shape = Shape::Unknown;
             inner.facts = Facts::default();
         }
     }
@@ -367,10 +514,37 @@ impl Session {
             return;
         }
         live.set_bandwidth(self.id, self.bandwidth);
+        if !inner.live.as_ref().is_some_and(|before| Arc::ptr_eq(before, &live)) {
+            inner.shape = Shape::Unknown;
+        }
         inner.live = Some(live);
         inner.place = Some(place);
         inner.name = name.or(inner.name.take());
         inner.facts.media_type = media_type;
+        drop(inner);
+        self.progressed();
+    }
+
+    /// Nothing better is known than that the file is served as it is.
+    pub(crate) fn set_plain_for_now(&self) {
+        let mut inner = self.inner();
+        if matches!(inner.shape, Shape::Unknown) && inner.state != State::Closed {
+            inner.shape = Shape::Plain;
+        }
+        drop(inner);
+        self.progressed();
+    }
+
+    /// What is served is known.
+    pub(crate) fn set_shape(&self, shape: Shape) {
+        let mut inner = self.inner();
+        if inner.state == State::Closed {
+            return;
+        }
+        if let Shape::Titles(titles) = &shape {
+            titles.files.iter().for_each(|file| file.set_bandwidth(self.id, self.bandwidth));
+        }
+        inner.shape = shape;
         drop(inner);
         self.progressed();
     }
@@ -430,15 +604,21 @@ impl Session {
         if let Some(live) = inner.live.take() {
             live.leave(self.id);
         }
+        if let Shape::Titles(titles) = std::mem::take(&mut inner.shape) {
+            titles.files.iter().for_each(|file| file.leave(self.id));
+        }
         inner.place = None;
         drop(inner);
         self.progressed();
     }
 
-    /// Notes that a response reads these bytes, for as long as the guard lives.
-    pub(crate) fn reading(self: &Arc<Self>, range: Range<u64>) -> ReaderGuard {
+    /// Notes that a response reads these bytes, for as long as the guard lives. Only the file that was asked for has a
+    /// picture to show them in.
+    pub(crate) fn reading(self: &Arc<Self>, live: &Arc<Live>, range: Range<u64>) -> ReaderGuard {
         let number = self.readers_begun.fetch_add(1, Ordering::Relaxed);
-        self.readers().insert(number, range);
+        if self.live().is_some_and(|root| Arc::ptr_eq(&root, live)) {
+            self.readers().insert(number, range);
+        }
         ReaderGuard { session: self.clone(), number }
     }
 
@@ -475,9 +655,11 @@ impl Session {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there are bytes to serve, or a reason why not.
-    pub(crate) async fn opened(&self) -> Result<Arc<Live>, Fault> {
+    /// Waits until there is something to serve, or a reason why not; for credentials not for ever. Without a title it is the
+    /// one that was chosen.
+    pub(crate) async fn film(&self, title: Option<&str>) -> Result<Film, Fault> {
         let mut progress = self.progress.subscribe();
+        let mut until: Option<tokio::time::Instant> = None;
         loop {
             progress.borrow_and_update();
             {
@@ -486,12 +668,24 @@ impl Session {
                     (_, State::Closed, _) => return Err(Fault::new("session-closed", "the session was ended")),
                     (_, State::Failed, Some(fault)) if fault.code == NOT_MEDIA => return Err(fault.clone()),
                     // What is cached is served even when the upstream wants something first.
-                    (Some(live), ..) => return Ok(live.clone()),
-                    (_, State::Failed | State::AuthRequired, Some(fault)) => return Err(fault.clone()),
+                    (Some(live), ..) if !matches!(inner.shape, Shape::Unknown) => return inner.film(live, title),
+                    (_, State::Failed, Some(fault)) => return Err(fault.clone()),
+                    (_, State::AuthRequired, Some(fault)) => {
+                        let now = tokio::time::Instant::now();
+                        if *until.get_or_insert(now + self.patience.credentials) <= now {
+                            return Err(fault.clone());
+                        }
+                    }
                     _ => {}
                 }
             }
-            if progress.changed().await.is_err() {
+            let changed = progress.changed();
+            let changed = match until {
+                None => changed.await,
+                // When the time is over, the state is looked at once more.
+                Some(until) => tokio::time::timeout_at(until, changed).await.unwrap_or(Ok(())),
+            };
+            if changed.is_err() {
                 return Err(Fault::new("session-closed", "the session was ended"));
             }
         }
@@ -499,10 +693,15 @@ impl Session {
 
     pub(crate) fn view(&self, base: &str) -> View {
         let inner = self.inner();
-        let file = inner.name.as_deref().map(|name| format!("/{}", encoded(name))).unwrap_or_default();
+        let stream = format!("{base}/stream/{}", self.id);
+        let name = match inner.chosen() {
+            Some(title) => Some(file_name(title)),
+            None => inner.name.as_deref(),
+        };
+        let file = name.map(|name| format!("/{}", encoded(name))).unwrap_or_default();
         View {
             session_id: self.id.to_string(),
-            playback_url: format!("{base}/stream/{}{file}", self.id),
+            playback_url: format!("{stream}{file}"),
             state: inner.state,
             name: inner.name.clone(),
             url: key::shown(&inner.url),
@@ -511,7 +710,10 @@ impl Session {
             tracks: inner.facts.tracks.clone(),
             duration_ms: inner.facts.duration_ms,
             bit_rate: inner.facts.bit_rate,
-            length: inner.live.as_ref().and_then(|live| live.length()),
+            length: inner.length(),
+            image: inner.titles().map(|titles| titles.image.clone()),
+            title: inner.chosen().map(|title| title.id.clone()),
+            titles: inner.titles().map(|titles| listed(titles, &stream)).unwrap_or_default(),
             created_at: self.created_ms,
             ready_at: inner.ready_ms,
             expires_at: self.expires_ms,

@@ -124,6 +124,15 @@ impl Upstream {
             }
         }
         let fault = first_fault.unwrap_or_else(|| Fault::new(code::INTERNAL, "the segment has no address"));
+        // A server that bears fewer connections than there are may say so with any refusal. Alone, it means what it says.
+        let crowded = fault.upstream_status == Some(403) && trust == Trust::Proven && slot.has_company();
+        let fault = match crowded {
+            true => Fault {
+                retryable: true,
+                ..Fault::new(code::THROTTLED, "the server refuses a further connection (status 403)")
+            },
+            false => fault,
+        };
         super::gave_up(slot, &fault);
         Err(fault)
     }

@@ -10,7 +10,7 @@ async fn new_credentials_open_what_was_refused() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), media(500_000));
     let behaviour = Behaviour { bytes: bytes.clone().into(), token: Some("good".into()), ..Behaviour::default() };
     let origin = Origin::with(behaviour).await;
-    let engine = Engine::start(dir.path());
+    let engine = Engine::patient(dir.path());
     let session = engine.session(&origin.url).await;
     until(&session, State::AuthRequired).await;
     let path = format!("/api/v1/sessions/{}/auth", session.id());
@@ -25,7 +25,7 @@ async fn new_credentials_open_what_was_refused() {
 async fn a_reader_waits_for_new_credentials_and_goes_on() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), media(20_000_000));
     let origin = Origin::of(bytes.clone()).await;
-    let engine = Engine::start(dir.path());
+    let engine = Engine::patient(dir.path());
     let session = engine.ready(&origin.url).await;
     origin.change(|behaviour| behaviour.token = Some("good".into()));
     let renew = async {
@@ -44,7 +44,7 @@ async fn a_reader_waits_for_new_credentials_and_goes_on() {
 async fn a_link_that_expires_while_several_spans_run_waits_too() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), media(60_000_000));
     let origin = Origin::of(bytes.clone()).await;
-    let engine = Engine::start(dir.path());
+    let engine = Engine::patient(dir.path());
     let session = engine.ready(&origin.url).await;
     let readers = (0..4).map(|i| {
         let (engine, session, bytes) = (&engine, &session, &bytes);
@@ -70,7 +70,7 @@ async fn a_link_that_expires_while_several_spans_run_waits_too() {
 async fn a_link_is_renewed_before_it_expires() {
     let (dir, bytes) = (tempfile::tempdir().unwrap(), media(20_000_000));
     let origin = Origin::of(bytes.clone()).await;
-    let engine = Engine::start(dir.path());
+    let engine = Engine::patient(dir.path());
     let session = engine.session(&format!("expiring:{}", origin.url)).await;
     // The first request came with the old key; from now on only the new one will do, and a refusal fails the test.
     when(|| origin.requests() > 0, || format!("the first request: {:?}", session.error())).await;

@@ -73,6 +73,49 @@ async fn a_film_larger_than_the_quota_plays_and_what_was_played_goes() {
     futures_util::future::join_all(reads).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lowered_quota_takes_effect_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::with(dir.path(), bounded(64 * MIB), Arc::new(RealDisk));
+    let origin = Origin::of(media(12 * MIB as usize)).await;
+    let session = engine.ready(&origin.url).await;
+    engine.whole(&session).await;
+    engine.proxy.close(session.id()).await;
+    assert!(taken(&engine) >= 12 * MIB);
+    engine.proxy.set_bounds(Bounds { quota: Some(4 * MIB), keep_free: 0 });
+    when(|| taken(&engine) <= 4 * MIB, || format!("eviction: {} are taken", taken(&engine))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_files_stay_within_the_quota_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::with(dir.path(), bounded(MIB), Arc::new(RealDisk));
+    let mut bytes = media(3000);
+    let origin = Origin::of(bytes.clone()).await;
+    for number in 0..150u8 {
+        bytes[0] = number;
+        origin.change(|behaviour| behaviour.bytes = Arc::new(bytes.clone()));
+        let session = engine.ready(&origin.url.replace("film", &format!("film-{number}"))).await;
+        assert!(engine.whole(&session).await.bytes == bytes);
+        engine.proxy.close(session.id()).await;
+    }
+    // Each of them takes a block, and its record and journal take two more.
+    let really = |used: u64| used <= MIB + MIB / 8;
+    when(|| really(engine.everything()), || format!("{} bytes in the folder", engine.everything())).await;
+    assert!(engine.everything() > MIB / 4, "some of them are still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_nobody_may_write_to_costs_the_cache_and_not_the_film() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::over(dir.path(), Config::default(), Store::nowhere(&dir.path().join("cache")));
+    let bytes = media(5 * MIB as usize);
+    let origin = Origin::of(bytes.clone()).await;
+    let session = engine.ready(&origin.url).await;
+    assert!(engine.whole(&session).await.bytes == bytes);
+    assert!(!dir.path().join("cache").exists());
+}
+
 /// The real disk, that can be full or broken.
 #[derive(Default)]
 struct Moody {

@@ -10,9 +10,11 @@ mod hostile;
 mod keeping;
 mod mirrors;
 mod origin;
+mod outages;
 mod raw;
 mod reading;
 mod restart;
+mod titles;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use mediahost_proxy as proxy;
 use plugin::detect::{Answer, ContainerDetector, IndexRange, Layout, Look};
 use plugin::source::{MediaSource, Open, Opened, Origin, Plan, RawPlan, RefreshReason, Segment};
 use plugin::{BoxFuture, BoxStream, Error, Failure, Plugins, code};
-use proxy::{Config, NewSession, Proxy, Session, State};
+use proxy::{Config, NewSession, Patience, Proxy, Session, State};
 use store::{Bounds, Records, Store};
 use web::Router;
 use web::body::Body;
@@ -203,8 +205,8 @@ impl Plugins for Fixed {
         }
     }
 
-    fn detectors(&self, _: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
-        vec![Arc::new(Tail)]
+    fn detectors(&self, head: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
+        if head.starts_with(titles::MAGIC) { vec![Arc::new(titles::Image)] } else { vec![Arc::new(Tail)] }
     }
 
     fn schemes(&self) -> Vec<String> {
@@ -223,11 +225,22 @@ struct Engine {
 
 impl Engine {
     fn start(dir: &Path) -> Engine {
+        // Somebody who waits for what will not come waits long enough to see that.
+        let patience = Patience { credentials: Duration::from_secs(2), outage: Duration::from_millis(200) };
+        Engine::with(dir, Config { patience, ..Config::default() }, Arc::new(store::RealDisk))
+    }
+
+    /// One whose readers wait as long as they do everywhere.
+    fn patient(dir: &Path) -> Engine {
         Engine::with(dir, Config::default(), Arc::new(store::RealDisk))
     }
 
     fn with(dir: &Path, config: Config, disk: Arc<dyn store::Disk>) -> Engine {
-        let store = Arc::new(Store::open_on(&dir.join("cache"), disk).unwrap());
+        Engine::over(dir, config, Store::open_on(&dir.join("cache"), disk).unwrap())
+    }
+
+    fn over(dir: &Path, config: Config, store: Store) -> Engine {
+        let store = Arc::new(store);
         let records = Records::open(&dir.join("sessions"), Bounds { max_bytes: 1 << 20, max_count: 10_000 }).unwrap();
         // A plan of several addresses names hosts that the user did not.
         let allow_private = vec!["127.0.0.0/8".parse().unwrap()];
@@ -242,7 +255,7 @@ impl Engine {
     }
 
     async fn session(&self, url: &str) -> Arc<Session> {
-        let new = NewSession { url: url.into(), headers: Vec::new(), file_key: None };
+        let new = NewSession { url: url.into(), headers: Vec::new(), file_key: None, ..NewSession::default() };
         self.proxy.create(new).await.unwrap()
     }
 
@@ -283,22 +296,29 @@ impl Engine {
 
     /// Bytes that the data files in the cache really take.
     fn disk(&self) -> u64 {
-        fn below(folder: &Path) -> u64 {
-            use std::os::unix::fs::MetadataExt;
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let size = |entry: std::fs::DirEntry| match entry.metadata() {
-                Ok(found) if found.is_dir() => below(&entry.path()),
-                Ok(found) if entry.file_name().to_string_lossy().starts_with("data.") => found.blocks() * 512,
-                _ => 0,
-            };
-            entries.map(size).sum()
-        }
-        below(&self.cache)
+        blocks(&self.cache, &|name| name.starts_with("data."))
+    }
+
+    /// Bytes that the cache really takes.
+    fn everything(&self) -> u64 {
+        blocks(&self.cache, &|_| true)
     }
 
     async fn whole(&self, session: &Session) -> Answered {
         self.ask("GET", &format!("/stream/{}", session.id()), &[], "").await
     }
+}
+
+/// Bytes that files below a folder take, of those whose names count.
+fn blocks(folder: &Path, counts: &dyn Fn(&str) -> bool) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => blocks(&entry.path(), counts),
+        Ok(found) if counts(&entry.file_name().to_string_lossy()) => found.blocks() * 512,
+        _ => 0,
+    };
+    entries.map(size).sum()
 }
 
 struct Answered {

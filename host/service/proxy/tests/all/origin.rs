@@ -24,6 +24,12 @@ pub struct Behaviour {
     pub break_after: Option<usize>,
     /// This status instead of the bytes, so many times.
     pub fail: Option<(u16, u32)>,
+    /// More answers at once than the first number get the second as their status.
+    pub most_at_once: Option<(usize, u16)>,
+    /// Each answer takes so long at least.
+    pub takes: Option<std::time::Duration>,
+    /// Other files, by their paths. When there are some, everything else but the film is absent.
+    pub beside: Vec<(String, Arc<Vec<u8>>)>,
     /// Redirect `/…` to here.
     pub redirect: Option<String>,
 }
@@ -34,6 +40,8 @@ struct Shared {
     /// Ranges that were sent.
     sent: Vec<Range<u64>>,
     requests: usize,
+    /// Answers under way.
+    under_way: Arc<()>,
 }
 
 pub struct Origin {
@@ -87,13 +95,25 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut shared = shared.lock().unwrap();
     shared.requests += 1;
-    let behaviour = shared.behaviour.clone();
+    let mut behaviour = shared.behaviour.clone();
+    if !behaviour.beside.is_empty() && request.uri().path() != "/film.bin" {
+        let Some((_, bytes)) = behaviour.beside.iter().find(|(path, _)| path == request.uri().path()) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        behaviour.bytes = bytes.clone();
+    }
     if let Some((status, left @ 1..)) = &mut shared.behaviour.fail {
         *left -= 1;
         return StatusCode::from_u16(*status).unwrap().into_response();
     }
     if let Some(target) = behaviour.redirect.filter(|target| !target.ends_with(request.uri().path())) {
         return (StatusCode::FOUND, [("location", target)]).into_response();
+    }
+    let under_way = shared.under_way.clone();
+    if let Some((most, status)) = behaviour.most_at_once
+        && Arc::strong_count(&under_way) > most + 1
+    {
+        return StatusCode::from_u16(status).unwrap().into_response();
     }
     if behaviour.token.is_some() && header("authorization") != behaviour.token {
         return StatusCode::UNAUTHORIZED.into_response();
@@ -143,5 +163,11 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
         }
         piece
     });
+    let end = futures_util::stream::once(async move {
+        tokio::time::sleep(behaviour.takes.unwrap_or_default()).await;
+        drop(under_way);
+        Ok(Vec::new())
+    });
+    let stream = futures_util::StreamExt::chain(stream, end);
     response.body(Body::from_stream(stream)).unwrap()
 }

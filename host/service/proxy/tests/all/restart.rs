@@ -73,7 +73,7 @@ async fn a_byte_that_rotted_on_the_disk_is_fetched_again() {
 }
 
 /// Opens the folder as soon as the last owner has let go of it.
-async fn reopened(dir: &std::path::Path) -> Engine {
+pub async fn reopened(dir: &std::path::Path) -> Engine {
     let begun = std::time::Instant::now();
     loop {
         match store::Store::open(&dir.join("cache")) {

@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use plugin::Plugins;
 use plugin::detect::ContainerDetector;
 use plugin::source::MediaSource;
-use proxy::{Config, NewSession, Proxy, Session, State};
+use proxy::{Config, NewSession, Patience, Proxy, Session, State};
 use store::{Bounds, Records, Store};
 use tempfile::TempDir;
 use web::Router;
@@ -50,7 +50,10 @@ impl Stage {
             ..fetch::Config::default()
         };
         let client = fetch::Client::new(config).unwrap();
-        let proxy = Proxy::start(Config::default(), Arc::new(Wary::default()), client, store, records);
+        // Somebody who waits for what will not come waits long enough to see that.
+        let patience = Patience { credentials: Duration::from_secs(1), outage: Duration::from_millis(200) };
+        let proxy =
+            Proxy::start(Config { patience, ..Config::default() }, Arc::new(Wary::default()), client, store, records);
         let routes = Router::new()
             .nest("/api/v1", proxy::routes::api(proxy.clone()))
             .merge(proxy::routes::stream_routes(proxy.clone()));
@@ -105,7 +108,7 @@ impl Stage {
     }
 
     pub async fn session(&self, url: &str, headers: Vec<plugin::Header>) -> Arc<Session> {
-        let new = NewSession { url: url.into(), headers, file_key: None };
+        let new = NewSession { url: url.into(), headers, file_key: None, ..NewSession::default() };
         self.proxy.create(new).await.unwrap()
     }
 
