@@ -23,6 +23,7 @@ import {
   hostOf,
   language,
   moment,
+  nameOf,
   rate,
 } from "/assets/words.js";
 
@@ -220,7 +221,7 @@ function takeSession(session) {
 
 function drawSession() {
   const { session } = current;
-  const name = session.name || hostOf(session.url) || "Untitled";
+  const name = nameOf(session);
   document.title = `${name} – mediahost`;
   $("session-name").textContent = name;
   $("session-line").replaceChildren(
@@ -230,6 +231,7 @@ function drawSession() {
       .map((text) => el("span", {}, text)),
   );
   drawFacts(session);
+  drawTitles(session);
   drawElsewhere(session);
   drawScreen();
 }
@@ -251,6 +253,35 @@ function drawFacts(session) {
   const tracks = session.tracks ?? [];
   $("tracks").replaceChildren(
     ...(tracks.length ? [el("h3", {}, "Tracks"), el("ul", {}, ...tracks.map(trackRow))] : []),
+  );
+}
+
+/** What else is in a disc image or an archive. Another title plays in the same session. */
+function drawTitles(session) {
+  const titles = session.titles ?? [];
+  const playing = current.title?.id ?? session.title;
+  const row = (title) => {
+    const facts = [duration(title.duration_ms), bytes(title.length), title.main && "main"];
+    const play = button(title.id === playing ? "Playing" : "Play", () => {
+      current.title = title;
+      player.removeAttribute("src");
+      current.resumeAt = null;
+      drawSession();
+      loadPlayer();
+      player.play().catch(() => {});
+    });
+    play.className = "bare";
+    play.disabled = title.id === playing;
+    play.setAttribute("aria-label", `Play ${title.name ?? title.id}`);
+    return el(
+      "li",
+      {},
+      el("div", {}, title.name ?? title.id, el("small", {}, facts.filter(Boolean).join(" · "))),
+      play,
+    );
+  };
+  $("titles").replaceChildren(
+    ...(titles.length > 1 ? [el("h3", {}, "Titles"), el("ul", {}, ...titles.map(row))] : []),
   );
 }
 
@@ -496,7 +527,8 @@ function browserPlays(track) {
 
 function streamAddress(session) {
   // An apostrophe is legal in a path, but the address is also shown inside a quoted shell command.
-  return new URL(session.playback_url, location.origin).href.replaceAll("'", "%27");
+  const { playback_url } = current?.title ?? session;
+  return new URL(playback_url, location.origin).href.replaceAll("'", "%27");
 }
 
 // Statistics
@@ -593,7 +625,7 @@ function sessionRow(session) {
   const link = el(
     "a",
     { class: "name", href: `#s/${encodeURIComponent(session.session_id)}` },
-    session.name || hostOf(session.url) || session.session_id,
+    nameOf(session),
   );
   if (here) link.setAttribute("aria-current", "true");
   link.addEventListener("click", (event) => {

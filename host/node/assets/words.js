@@ -127,12 +127,37 @@ export const FORMAT_NAMES = {
   aac: "AAC",
 };
 
+const IMAGE_NAMES = {
+  bluray: "Blu-ray image",
+  dvdvideo: "DVD image",
+  hddvd: "HD DVD image",
+  iso9660: "ISO image",
+  udf: "UDF image",
+  zip: "ZIP",
+  rar: "RAR",
+  tar: "TAR",
+};
+
 export function formatName(session) {
-  return FORMAT_NAMES[session.container?.toLowerCase()] ?? session.container ?? session.media_type ?? null;
+  const format = FORMAT_NAMES[session.container?.toLowerCase()] ?? session.container ?? session.media_type ?? null;
+  const images = session.image?.split("/").map((image) => IMAGE_NAMES[image] ?? image) ?? [];
+  return [format, ...images.reverse()].filter(Boolean).join(" in ") || null;
 }
 
 export function capital(word = "") {
   return word.charAt(0).toUpperCase() + word.slice(1);
+}
+
+/** A name for people: of a session that was not opened since the start, what its address says. */
+export function nameOf(session) {
+  if (session.name) return session.name;
+  try {
+    const last = new URL(session.url.replace(/\?…$/, "")).pathname.split("/").pop();
+    if (last) return decodeURIComponent(last);
+  } catch {
+    // Not every address is a URL, and not every path is encoded well.
+  }
+  return hostOf(session.url) || "Untitled";
 }
 
 export function hostOf(url) {

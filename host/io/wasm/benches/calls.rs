@@ -39,7 +39,18 @@ use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-const FIRST_PARTY: [&str; 5] = ["source-http", "detect-mp4", "detect-matroska", "detect-mpegts", "detect-audio"];
+const FIRST_PARTY: [&str; 10] = [
+    "source-http",
+    "detect-mp4",
+    "detect-matroska",
+    "detect-mpegts",
+    "detect-mpegps",
+    "detect-avi",
+    "detect-flv",
+    "detect-audio",
+    "detect-disc",
+    "detect-archive",
+];
 const FILM: &str = "https://cdn.example.org/films/a%20film.mp4?Expires=4102444800&Signature=abcdef&part=1";
 
 /// Each number is the median of this many turns, after one that is not counted.

@@ -260,15 +260,22 @@ fn listed(titles: &Titles, stream: &str) -> Vec<TitleView> {
         duration_ms: title.duration_ms,
         length: title.mapping.total(),
         main: titles.main == Some(index),
-        playback_url: format!("{stream}/{}?title={}", encoded(file_name(title)), encoded(&title.id)),
+        playback_url: format!("{stream}/{}?title={}", encoded(&file_name(title)), encoded(&title.id)),
     };
     titles.list.iter().enumerate().map(view).collect()
 }
 
 /// The last part of a title's name, for the end of an address: players go by extensions.
-fn file_name(title: &Title) -> &str {
+fn file_name(title: &Title) -> String {
     let name = title.name.as_deref().unwrap_or(&title.id);
-    name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or("title")
+    let name = name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or("title");
+    let extension = match title.media_type.as_deref() {
+        _ if name.rsplit_once('.').is_some_and(|(_, extension)| (2..=5).contains(&extension.len())) => "",
+        Some("video/mp2t") => ".m2ts",
+        Some("video/mpeg") => ".mpg",
+        _ => "",
+    };
+    format!("{name}{extension}")
 }
 
 impl Inner {
@@ -694,11 +701,8 @@ impl Session {
     pub(crate) fn view(&self, base: &str) -> View {
         let inner = self.inner();
         let stream = format!("{base}/stream/{}", self.id);
-        let name = match inner.chosen() {
-            Some(title) => Some(file_name(title)),
-            None => inner.name.as_deref(),
-        };
-        let file = name.map(|name| format!("/{}", encoded(name))).unwrap_or_default();
+        let name = inner.chosen().map(|title| file_name(title)).or_else(|| inner.name.clone());
+        let file = name.map(|name| format!("/{}", encoded(&name))).unwrap_or_default();
         View {
             session_id: self.id.to_string(),
             playback_url: format!("{stream}{file}"),
