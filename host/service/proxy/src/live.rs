@@ -232,7 +232,14 @@ impl Live {
             }
         };
         drop(machine);
-        self.deadline.send_if_modified(|deadline| std::mem::replace(deadline, until) != until);
+        // The clock is woken only for what is due earlier than it knows: the rest it finds when its time has come.
+        self.deadline.send_if_modified(|deadline| {
+            let earlier = until.is_some_and(|until| deadline.is_none_or(|known| until < known));
+            if earlier {
+                *deadline = until;
+            }
+            earlier
+        });
         self.changed();
     }
 
@@ -742,6 +749,7 @@ async fn keep_time(live: Weak<Live>, mut deadline: watch::Receiver<Option<Instan
                 Ok(changed) => changed,
                 Err(_) => {
                     let Some(live) = live.upgrade() else { return };
+                    live.deadline.send_replace(None);
                     live.handle(Input::Tick);
                     Ok(())
                 }
