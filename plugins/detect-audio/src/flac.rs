@@ -1,10 +1,11 @@
-//! FLAC (RFC 9639): metadata blocks, then frames.
+//! FLAC (RFC 9639): metadata blocks, then frames, each of which tells its number.
 
-use mediahost_plugin_sdk::detect::bytes::be_at;
+use mediahost_plugin_sdk::detect::bytes::{be_at, find};
 use mediahost_plugin_sdk::detect::codec::flac_info;
+use mediahost_plugin_sdk::detect::seek::Reach;
 use mediahost_plugin_sdk::detect::{Layout, MAX_SEEK, READ_AHEAD, SeekPoint, Stop, Subject, Track, thin_out};
 
-use crate::millis;
+use crate::{PROBES, millis, search};
 
 /// Metadata blocks that are looked at, at most.
 const MAX_BLOCKS: usize = 128;
@@ -20,7 +21,7 @@ const PLACEHOLDER: u64 = u64::MAX;
 pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
     let mut layout = Layout::new("flac").media_type("audio/flac");
     let mut table = None;
-    let mut rate = 0;
+    let (mut rate, mut block) = (0, 0);
     let (mut at, mut hops, mut shown) = (start + 4, 0, start + READ_AHEAD);
     for _ in 0..MAX_BLOCKS {
         if at + 4 > shown {
@@ -31,7 +32,9 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
         let (last, kind, length) = (word >> 31 == 1, (word >> 24) as u8 & 127, word & 0xFF_FFFF);
         match kind {
             STREAMINFO if layout.tracks.is_empty() => {
-                let Some(info) = flac_info(&subject.read(at + 4, length.min(34))?) else { break };
+                let content = subject.read(at + 4, length.min(34))?;
+                let Some(info) = flac_info(&content) else { break };
+                block = be_at(&content, 2, 2).unwrap_or(0);
                 let mut track = Track::new(0, "audio", "flac");
                 track.sound(info.sound.sample_rate, info.sound.channels);
                 layout.tracks.push(track);
@@ -56,7 +59,84 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
     }
     let end = at.min(subject.size().unwrap_or(at));
     layout.need_first(start, end.saturating_sub(start), "metadata");
+    name_start(subject, &mut layout, at, block, rate)?;
     Ok(Some(layout))
+}
+
+/// Finds where playing will start, between points of the table if there is one, by the numbers of frames.
+fn name_start(subject: &Subject, layout: &mut Layout, first: u64, block: u64, rate: u32) -> Result<(), Stop> {
+    let Some(mut search) = search(subject, layout, first, None) else { return Ok(()) };
+    search.learn(&layout.seek);
+    search.narrow(subject, &PROBES, &Reach::SOUND, |at, bytes| {
+        let place = |(from, sample)| SeekPoint { time_ms: time_ms(sample, rate), offset: at + from as u64 };
+        frames(bytes, block).map(place).collect()
+    })?;
+    search.name(layout, &Reach::SOUND);
+    Ok(())
+}
+
+/// Where frames begin, and the numbers of their first samples.
+fn frames(bytes: &[u8], block: u64) -> impl Iterator<Item = (usize, u64)> {
+    let mut from = 0;
+    let starts = std::iter::from_fn(move || {
+        let at = find(bytes, &[0xFF], from)?;
+        from = at + 1;
+        Some(at)
+    });
+    starts.filter_map(move |at| Some((at, first_sample(&bytes[at..], block)?)))
+}
+
+/// The number of the first sample of the frame that begins here, if its header is right (§9.1).
+fn first_sample(bytes: &[u8], block: u64) -> Option<u64> {
+    let head = bytes.get(..5)?;
+    // What is reserved or forbidden: a block size, a rate, channels, a sample size, a last bit.
+    let is_wrong =
+        head[2] >> 4 == 0 || head[2] & 15 == 15 || head[3] >> 4 > 10 || head[3] & 0x0E == 6 || head[3] & 1 == 1;
+    if head[0] != 0xFF || head[1] & 0xFE != 0xF8 || is_wrong {
+        return None;
+    }
+    let (number, length) = coded_number(&bytes[4..])?;
+    let more = match head[2] >> 4 {
+        6 => 1,
+        7 => 2,
+        _ => 0,
+    } + match head[2] & 15 {
+        12 => 1,
+        13 | 14 => 2,
+        _ => 0,
+    };
+    // Over the whole header its checksum is 0.
+    let is_right = checksum(bytes.get(..4 + length + more + 1)?) == 0;
+    let counts_samples = head[1] & 1 == 1;
+    is_right.then_some(if counts_samples { Some(number) } else { number.checked_mul(block) })?
+}
+
+/// A number in one to seven bytes, written as in UTF-8, and how many those are (§9.1.5).
+fn coded_number(bytes: &[u8]) -> Option<(u64, usize)> {
+    let first = *bytes.first()?;
+    let length = match first.leading_ones() as usize {
+        0 => return Some((first.into(), 1)),
+        length @ 2..=7 => length,
+        _ => return None,
+    };
+    let mut number = u64::from(first) & (0x7F >> length);
+    for byte in bytes.get(1..length)? {
+        if byte >> 6 != 2 {
+            return None;
+        }
+        number = number << 6 | u64::from(byte & 0x3F);
+    }
+    Some((number, length))
+}
+
+/// CRC-8 with the polynomial x⁸ + x² + x + 1 (§9.1.8).
+fn checksum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ byte, |crc, _| crc << 1 ^ if crc >> 7 == 1 { 0x07 } else { 0 }))
+}
+
+fn time_ms(sample: u64, rate: u32) -> u64 {
+    let ms = (u128::from(sample) * 1000).checked_div(u128::from(rate)).unwrap_or(0);
+    u64::try_from(ms).unwrap_or(u64::MAX)
 }
 
 /// Points of 18 bytes: sample, offset from the first frame, samples (§8.5.1).
@@ -67,10 +147,7 @@ fn points(table: &[u8], first_frame: u64, rate: u32) -> Vec<SeekPoint> {
         if sample == PLACEHOLDER || rate == 0 {
             continue;
         }
-        points.push(SeekPoint {
-            time_ms: (u128::from(sample) * 1000 / u128::from(rate)).min(u128::from(u64::MAX)) as u64,
-            offset: first_frame.saturating_add(offset),
-        });
+        points.push(SeekPoint { time_ms: time_ms(sample, rate), offset: first_frame.saturating_add(offset) });
     }
     points.sort_by_key(|point| (point.time_ms, point.offset));
     points.dedup_by_key(|point| point.time_ms);
@@ -80,6 +157,31 @@ fn points(table: &[u8], first_frame: u64, rate: u32) -> Vec<SeekPoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_of_frames() {
+        // Frame 300 of blocks of 4096 samples, 44.1 kHz, two channels, 16 bits.
+        let mut head = vec![0xFF, 0xF8, 0xC9, 0x18, 0xC4, 0xAC];
+        head.push(checksum(&head));
+        assert_eq!(first_sample(&head, 4096), Some(300 * 4096));
+        let bytes = [&[0xFF, 0xFF][..], &head, &[0xFF]].concat();
+        assert_eq!(frames(&bytes, 1).collect::<Vec<_>>(), [(2, 300)]);
+        for (at, value) in [(1, 0xFA), (2, 0x09), (3, 0xB8), (4, 0xC5), (5, 0x2C), (6, 0)] {
+            let mut broken = head.clone();
+            broken[at] = value;
+            assert_eq!(first_sample(&broken, 4096), None, "byte {at}");
+        }
+        assert_eq!((first_sample(&head[..6], 4096), first_sample(&[], 1)), (None, None));
+        for (bytes, expected) in [
+            (&[0x7F][..], Some((127, 1))),
+            (&[0xFE, 0xBF, 0xBF, 0xBF, 0xBF, 0xBF, 0xBF], Some(((1 << 36) - 1, 7))),
+            (&[0xFF; 8], None),
+            (&[0x80], None),
+            (&[0xC4], None),
+        ] {
+            assert_eq!(coded_number(bytes), expected, "{bytes:x?}");
+        }
+    }
 
     #[test]
     fn seek_points() {

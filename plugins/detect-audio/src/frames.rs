@@ -5,13 +5,20 @@
 
 use mediahost_plugin_sdk::detect::bytes::{be_at, find};
 use mediahost_plugin_sdk::detect::codec::{Adts, MpegAudio, adts, mpeg_audio};
+use mediahost_plugin_sdk::detect::seek::Reach;
 use mediahost_plugin_sdk::detect::{Layout, READ_AHEAD, SeekPoint, Stop, Subject, Track};
 
-use crate::{millis, name_tail};
+use crate::{millis, name_tail, search};
 
 /// Frames in a row that must fit where the file begins with one, and where it begins with something else.
 const FRAMES_AT_START: usize = 2;
 const FRAMES_IN_MIDDLE: usize = 4;
+/// What is named where frames of one length are, so that the place at a time can be told.
+const EVEN: Reach = Reach { least: READ_AHEAD, ..Reach::SOUND };
+/// Where frames vary in length, the place may be off by such a part of all bytes.
+const SLACK: u64 = 128;
+/// A table in the first frame counts in such parts of all bytes.
+const TABLE_SLACK: u64 = 256;
 /// How far the first frame is looked for.
 const MAX_JUNK: usize = 16 << 10;
 
@@ -103,6 +110,9 @@ fn read_adts(subject: &Subject, start: u64, first: Adts, run: &Run) -> Layout {
     layout.tracks.push(track);
     layout.need_first(start, run.bytes.min(bytes.unwrap_or(run.bytes)), "frames");
     name_tail(subject, start + run.bytes, &mut layout);
+    if let Some(search) = search(subject, &layout, start, None) {
+        search.name(&mut layout, &Reach { slack: bytes.unwrap_or(0) / SLACK, ..EVEN });
+    }
     layout
 }
 
@@ -120,14 +130,31 @@ fn read_mpeg(subject: &Subject, start: u64, head: &[u8], first: MpegAudio, run: 
         None => (run.bytes, "frames"),
     };
     match (&index, layout.duration_ms, bytes) {
-        (Some(index), Some(ms), Some(bytes)) => layout.seek = index.points(start, ms, bytes),
+        (Some(index), Some(ms), Some(bytes)) => layout.seek = index.points(start, ms, bytes, first),
         (None, ..) => track.bit_rate = Some(first.bit_rate.into()),
         _ => {}
     }
     layout.tracks.push(track);
     layout.need_first(start, length.min(bytes.unwrap_or(length)), what);
     name_tail(subject, start + length, &mut layout);
+    name_start(subject, &mut layout, start, index.as_ref());
     layout
+}
+
+/// Names where playing will start: frames of one bit rate need no table.
+fn name_start(subject: &Subject, layout: &mut Layout, start: u64, index: Option<&Index>) {
+    let told = index.and_then(|index| index.bytes);
+    let end = told.map(|bytes| start.saturating_add(bytes));
+    let Some(mut search) = search(subject, layout, start, end) else { return };
+    let bytes = told.or(subject.size()).unwrap_or(0);
+    let slack = match index {
+        None => 0,
+        Some(index) if index.what == "info" => 0,
+        Some(_) if !search.learn(&layout.seek) => bytes / SLACK,
+        Some(index) if index.places.is_empty() => 0,
+        Some(_) => bytes / TABLE_SLACK,
+    };
+    search.name(layout, &Reach { slack, ..EVEN });
 }
 
 /// What an encoder wrote into the first frame in place of sound.
@@ -137,6 +164,9 @@ struct Index {
     bytes: Option<u64>,
     /// A hundred places, each in 256ths of the bytes.
     places: Vec<u8>,
+    /// Or the bytes of runs of so many frames.
+    runs: Vec<u64>,
+    frames_per_run: u64,
 }
 
 impl Index {
@@ -152,11 +182,24 @@ impl Index {
         match frame.get(at..at + 4)? {
             b"Xing" => Index::read_xing(frame.get(at + 4..)?, "xing"),
             b"Info" => Index::read_xing(frame.get(at + 4..)?, "info"),
-            _ if frame.get(36..40)? == b"VBRI" => {
-                let frames = be_at(frame, 36 + 14, 4).map(|frames| frames as u32);
-                Some(Index { what: "vbri", frames, bytes: be_at(frame, 36 + 10, 4), places: Vec::new() })
-            }
+            _ if frame.get(36..40)? == b"VBRI" => Some(Index::read_vbri(&frame[36..])),
             _ => None,
+        }
+    }
+
+    fn read_vbri(fields: &[u8]) -> Index {
+        let number = |at, length| be_at(fields, at, length);
+        let (runs, scale) = (number(18, 2).unwrap_or(0) as usize, number(20, 2).unwrap_or(0));
+        // An entry has one to four bytes.
+        let entry = number(22, 2).filter(|bytes| (1..=4).contains(bytes)).unwrap_or(4) as usize;
+        let table = fields.get(26..).unwrap_or_default().chunks_exact(entry).take(runs);
+        Index {
+            what: "vbri",
+            frames: number(14, 4).map(|frames| frames as u32),
+            bytes: number(10, 4),
+            places: Vec::new(),
+            runs: table.filter_map(|bytes| Some(be_at(bytes, 0, entry)? * scale)).collect(),
+            frames_per_run: number(24, 2).unwrap_or(0),
         }
     }
 
@@ -172,10 +215,13 @@ impl Index {
         let frames = number(field(1, 4)).map(|frames| frames as u32).filter(|frames| *frames > 0);
         let bytes = number(field(2, 4)).filter(|bytes| *bytes > 0);
         let places = field(4, 100).unwrap_or_default().to_vec();
-        Some(Index { what, frames, bytes, places })
+        Some(Index { what, frames, bytes, places, runs: Vec::new(), frames_per_run: 0 })
     }
 
-    fn points(&self, start: u64, duration_ms: u64, in_file: u64) -> Vec<SeekPoint> {
+    fn points(&self, start: u64, duration_ms: u64, in_file: u64, first: MpegAudio) -> Vec<SeekPoint> {
+        if !self.runs.is_empty() {
+            return self.points_of_runs(start, in_file, first);
+        }
         let bytes = self.bytes.unwrap_or(in_file).min(in_file);
         let point = |(index, place): (usize, &u8)| SeekPoint {
             time_ms: (u128::from(duration_ms) * index as u128 / 100) as u64,
@@ -185,6 +231,22 @@ impl Index {
         if points.windows(2).any(|pair| pair[0].offset > pair[1].offset) {
             return Vec::new();
         }
+        points.dedup_by_key(|point| point.time_ms);
+        points
+    }
+
+    /// Where runs of frames begin, as far as the file reaches.
+    fn points_of_runs(&self, start: u64, in_file: u64, first: MpegAudio) -> Vec<SeekPoint> {
+        let samples = self.frames_per_run * u64::from(first.samples);
+        let Some(last) = millis(samples * self.runs.len() as u64, first.sound.sample_rate) else { return Vec::new() };
+        let mut past = 0;
+        let point = |(index, bytes): (usize, &u64)| {
+            let offset = start + past;
+            past += bytes;
+            SeekPoint { time_ms: last * index as u64 / self.runs.len() as u64, offset }
+        };
+        let mut points: Vec<SeekPoint> = self.runs.iter().enumerate().map(point).collect();
+        points.retain(|point| point.offset < start.saturating_add(in_file));
         points.dedup_by_key(|point| point.time_ms);
         points
     }

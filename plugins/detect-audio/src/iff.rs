@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use mediahost_plugin_sdk::detect::bytes::{be_at, le_at};
+use mediahost_plugin_sdk::detect::seek::Reach;
 use mediahost_plugin_sdk::detect::{Layout, READ_AHEAD, Stop, Subject, Track};
 
-use crate::millis;
+use crate::{millis, search};
 
 /// Chunks that are looked at, at most.
 const MAX_CHUNKS: usize = 128;
@@ -15,6 +16,9 @@ const MAX_HOPS: u32 = 8;
 const MAX_CONTENT: u64 = 64;
 /// In place of a length: it stands in `ds64`, or the writer never came back to fill it in.
 const UNKNOWN: u64 = 0xFFFF_FFFF;
+/// What is named at the time to start from. The place is exact, since so many bytes are so many samples; two seconds of
+/// many channels are megabytes.
+const START: Reach = Reach { lead_ms: 0, slack: 0, least: READ_AHEAD, most: 4 << 20 };
 
 struct Chunk<'a> {
     name: [u8; 4],
@@ -76,6 +80,7 @@ pub fn read_wave(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> 
         let bytes = told.map(|told| told.min(rest.unwrap_or(told))).or(rest);
         layout.duration_ms = bytes.and_then(|bytes| format.duration_ms(bytes));
         layout.need_first(start, offset - start, "header");
+        name_start(subject, &mut layout, offset, bytes);
     }
     Ok(Some(layout))
 }
@@ -139,7 +144,7 @@ pub fn read_aiff(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> 
     walk(subject, start, be_at, |chunk| {
         match &chunk.name {
             b"COMM" => common = Some(chunk.content),
-            b"SSND" => sound = Some(chunk.offset),
+            b"SSND" => sound = Some((chunk.offset, chunk.length)),
             _ => {}
         }
         common.is_some() && sound.is_some()
@@ -152,9 +157,20 @@ pub fn read_aiff(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> 
     let mut layout = Layout::new("aiff").media_type("audio/aiff");
     layout.duration_ms = duration_ms;
     layout.tracks.push(track);
-    let end = sound.map_or(start + 12, |offset| offset + 8).min(subject.size().unwrap_or(u64::MAX));
+    let end = sound.map_or(start + 12, |(offset, _)| offset + 8).min(subject.size().unwrap_or(u64::MAX));
     layout.need_first(start, end - start, "header");
+    if let Some((offset, length)) = sound {
+        name_start(subject, &mut layout, offset + 8, length.checked_sub(8));
+    }
     Ok(Some(layout))
+}
+
+/// Names where playing will start in so many bytes of samples.
+fn name_start(subject: &Subject, layout: &mut Layout, offset: u64, bytes: Option<u64>) {
+    let end = bytes.and_then(|bytes| offset.checked_add(bytes));
+    if let Some(search) = search(subject, layout, offset, end) {
+        search.name(layout, &START);
+    }
 }
 
 fn describe_common(fields: &[u8]) -> Option<(Track, Option<u64>)> {

@@ -1,10 +1,11 @@
 //! Sound files: MP3 and its elder layers, FLAC, AAC in ADTS frames, Ogg, WAV with its large kin, AIFF.
 //!
 //! Owns: telling them apart by their bytes, behind ID3v2 tags too; rates, channels, durations; seek tables where the
-//! file carries one.
+//! file carries one; where it is at the time to start from.
 //! Leaves to others: fetching (the host), tags and cover pictures, decoding.
 //!
-//! Invariant: a long tag or picture is hopped over, never read; a file costs at most four rounds.
+//! Invariant: a long tag or picture is hopped over, never read; a file costs at most four rounds, and those of a search
+//! where playing will start.
 
 mod flac;
 mod frames;
@@ -13,12 +14,16 @@ mod ogg;
 
 use mediahost_plugin_sdk::container_detector;
 use mediahost_plugin_sdk::detect::bytes::be_at;
-use mediahost_plugin_sdk::detect::{Detector, Layout, Stop, Subject};
+use mediahost_plugin_sdk::detect::seek::{Probes, Search};
+use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
 
 /// ID3v2 tags in a row that are hopped over.
 const MAX_TAGS: usize = 4;
 /// Tags at the end (ID3v1, APE, Lyrics3) are within these bytes.
 const TAIL_BYTES: u64 = 128 << 10;
+
+/// How the time to start from is looked for where frames or pages tell theirs.
+const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: READ_AHEAD };
 
 /// The detector.
 pub struct Audio;
@@ -89,6 +94,18 @@ fn name_tail(subject: &Subject, from: u64, layout: &mut Layout) {
         let start = size.saturating_sub(TAIL_BYTES).max(from);
         layout.need_first(start, size.saturating_sub(start), "tail");
     }
+}
+
+/// The time to start from within sound that begins at an offset and ends at another, or with the file. None when there
+/// is no such time, or nobody knows how long the sound or the file is.
+fn search(subject: &Subject, layout: &Layout, first: u64, end: Option<u64>) -> Option<Search> {
+    let (start_ms, duration_ms, size) = (subject.start_ms()?, layout.duration_ms?, subject.size()?);
+    let told = end.unwrap_or(size).checked_sub(first).filter(|told| *told > 0)?;
+    // A file that is cut short ends before the sound does.
+    let there = told.min(size.checked_sub(first)?);
+    let time_ms = u64::try_from(u128::from(duration_ms) * u128::from(there) / u128::from(told)).ok()?;
+    let end = SeekPoint { time_ms, offset: first + there };
+    Search::new(start_ms, SeekPoint { time_ms: 0, offset: first }, end)
 }
 
 #[cfg(test)]

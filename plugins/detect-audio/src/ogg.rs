@@ -1,8 +1,12 @@
-//! Ogg (RFC 3533): pages of logical streams; what each is stands in its first page, how long it is in its last.
+//! Ogg (RFC 3533): pages of logical streams; what each is stands in its first page, how long it is in its last. Each tells
+//! how far its stream has come at its end.
 
 use mediahost_plugin_sdk::detect::bytes::{be_at, find, le_at};
 use mediahost_plugin_sdk::detect::codec::flac_info;
-use mediahost_plugin_sdk::detect::{Layout, READ_AHEAD, Stop, Subject, Track};
+use mediahost_plugin_sdk::detect::seek::Reach;
+use mediahost_plugin_sdk::detect::{Layout, READ_AHEAD, SeekPoint, Stop, Subject, Track};
+
+use crate::{PROBES, search};
 
 /// Logical streams of one file, at most.
 const MAX_STREAMS: usize = 16;
@@ -97,7 +101,8 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
         let tail = tail.max(end);
         layout.need_first(tail, size - tail, "tail");
     }
-    layout.tracks = streams.into_iter().map(|stream| stream.track).collect();
+    layout.tracks = streams.iter().map(|stream| stream.track.clone()).collect();
+    name_start(subject, &mut layout, &streams, end)?;
     let has_pictures = layout.track_of("video").is_some();
     layout.media_type = Some(if has_pictures { "video/ogg" } else { "audio/ogg" }.into());
     Ok(Some(layout))
@@ -166,14 +171,34 @@ fn theora(id: u64, packet: &[u8]) -> (Track, Clock) {
     (track, Clock::Pictures { over, under, shift })
 }
 
+/// Finds where playing will start by the positions of pages.
+fn name_start(subject: &Subject, layout: &mut Layout, streams: &[Stream], first: u64) -> Result<(), Stop> {
+    let Some(mut search) = search(subject, layout, first, None) else { return Ok(()) };
+    let reach = Reach::of(layout);
+    search.narrow(subject, &PROBES, &reach, |at, bytes| {
+        let place = |(stop, time_ms)| SeekPoint { time_ms, offset: at.saturating_add(stop as u64) };
+        positions(bytes, streams).map(place).collect()
+    })?;
+    search.name(layout, &reach);
+    Ok(())
+}
+
 /// The latest position of any stream in the tail.
 fn last_millis(tail: &[u8], streams: &[Stream]) -> Option<u64> {
-    let (mut latest, mut from) = (None, 0);
-    while let Some(at) = find(tail, b"OggS", from) {
+    positions(tail, streams).map(|(_, ms)| ms).filter(|ms| *ms > 0).max()
+}
+
+/// Where pages end, and how many milliseconds their streams have come to there.
+fn positions(bytes: &[u8], streams: &[Stream]) -> impl Iterator<Item = (usize, u64)> {
+    let mut from = 0;
+    let pages = std::iter::from_fn(move || {
+        let at = find(bytes, b"OggS", from)?;
         from = at + 4;
-        let Some(page) = Page::parse(&tail[at..]).filter(|page| page.position != NO_POSITION) else { continue };
-        let Some(stream) = streams.iter().find(|stream| stream.serial == page.serial) else { continue };
-        latest = latest.max(stream.clock.millis(page.position).filter(|ms| *ms > 0));
-    }
-    latest
+        Some((at, Page::parse(&bytes[at..])))
+    });
+    pages.filter_map(|(at, page)| {
+        let page = page.filter(|page| page.position != NO_POSITION)?;
+        let stream = streams.iter().find(|stream| stream.serial == page.serial)?;
+        Some((at + page.length, stream.clock.millis(page.position)?))
+    })
 }

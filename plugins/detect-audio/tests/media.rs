@@ -2,7 +2,10 @@
 
 use detect_audio::Audio;
 use mediahost_plugin_sdk::detect::Layout;
-use mediahost_plugin_sdk::detect::testing::{Media, Sparse, agree, check_layout, hostile, look, probe};
+use mediahost_plugin_sdk::detect::codec::mpeg_audio;
+use mediahost_plugin_sdk::detect::testing::{
+    Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, probe,
+};
 
 const SOUND: &str = "-f lavfi -i sine=r=44100:d=8";
 /// Something that a variable bit rate varies with.
@@ -111,6 +114,62 @@ fn a_seek_table_of_flac() {
     let points: Vec<_> = layout.seek.iter().map(|point| (point.time_ms, point.offset)).collect();
     assert_eq!(points, [(0, frames), (2_000, frames + 4_000)]);
     assert_eq!(bytes[frames as usize], 0xFF);
+}
+
+/// Five minutes, loud and quiet in turns.
+#[test]
+fn the_start_position_is_named() {
+    const SECONDS: u64 = 300;
+    let media = Media::new("audio-start");
+    let sound = "-f lavfi -i aevalsrc=random(0)*(0.1+0.4*lt(mod(t\\,70)\\,35)):s=22050:d=300";
+    for (name, codec, rounds, most) in [
+        ("vbr.mp3", "-c:a libmp3lame -q:a 5", 0, 256 << 10),
+        ("cbr.mp3", "-c:a libmp3lame -b:a 64k", 0, 64 << 10),
+        ("bare.mp3", "-c:a libmp3lame -b:a 64k -write_xing 0 -id3v2_version 0", 0, 64 << 10),
+        ("plain.flac", "-c:a flac", 6, 512 << 10),
+        ("frames.aac", "-c:a aac -b:a 64k", 0, 256 << 10),
+        ("vorbis.ogg", "-c:a libvorbis -q:a 3", 6, 128 << 10),
+        ("opus.opus", "-c:a libopus -b:a 48k", 6, 128 << 10),
+        ("flac.oga", "-c:a flac", 6, 512 << 10),
+        ("plain.wav", "-c:a pcm_s16le -ac 2", 0, 256 << 10),
+        ("large.wav", "-c:a pcm_s24le -rf64 always", 0, 256 << 10),
+        ("plain.aiff", "-c:a pcm_s16be", 0, 256 << 10),
+        ("law.wav", "-c:a pcm_mulaw", 0, 64 << 10),
+    ] {
+        let path = media.make(name, &format!("{sound} {codec}"));
+        let (shown, named) = agree_on_starts::<Audio>(&path, "a:0", SECONDS * 1000, rounds);
+        assert!(shown <= u64::from(rounds) * (64 << 10) && named <= most, "{name}: {shown} shown, {named} named");
+    }
+    let film = "-f lavfi -i testsrc2=s=320x180:r=25:d=60 -c:v libtheora -q:v 7";
+    agree_on_starts::<Audio>(&media.make("film.ogv", film), "v:0", 60_000, 6);
+}
+
+/// Between two points of a table nothing else is looked for; no encoder at hand writes VBRI, so one is put in.
+#[test]
+fn tables_tell_the_start() {
+    let media = Media::new("audio-start-table");
+    let bare = format!("{NOISE} -c:a libmp3lame -q:a 4 -write_xing 0 -id3v2_version 0");
+    let mut bytes = std::fs::read(media.make("bare.mp3", &bare)).unwrap();
+    let mut lengths = Vec::new();
+    let mut at = 0;
+    while let Some(frame) = mpeg_audio(&bytes[at..]).filter(|frame| at + frame.length <= bytes.len()) {
+        lengths.push(frame.length as u64);
+        at += frame.length;
+    }
+    // A frame of 128 kbit/s in place of sound, runs of ten frames.
+    let mut first = vec![0; 417];
+    first[..4].copy_from_slice(&[0xFF, 0xFB, 0x90, 0xC0]);
+    let runs: Vec<u64> = lengths.chunks(10).map(|run| run.iter().sum()).collect();
+    let mut table = [&b"VBRI\0\x01\0\0\0\0"[..], &(at as u32 + 417).to_be_bytes()].concat();
+    table.extend((lengths.len() as u32).to_be_bytes());
+    table.extend([(runs.len() as u16).to_be_bytes(), [0, 1], [0, 2], [0, 10]].concat());
+    table.extend(runs.iter().flat_map(|run| (*run as u16).to_be_bytes()));
+    first[36..36 + table.len()].copy_from_slice(&table);
+    bytes.splice(..0, first);
+    let path = media.write("vbri.mp3", &bytes);
+    let layout = look::<Audio>(&bytes).unwrap().layout.unwrap();
+    assert_eq!((layout.seek.len(), layout.first[0].what.as_str()), (runs.len(), "vbri"));
+    agree_on_starts::<Audio>(&path, "a:0", layout.duration_ms.unwrap(), 0);
 }
 
 #[test]

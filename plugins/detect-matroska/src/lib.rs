@@ -1,10 +1,11 @@
 //! Matroska and WebM (RFC 9559).
 //!
 //! Owns: finding Info, Tracks, Cues and Attachments wherever they are, by hopping and through chains of SeekHeads; what
-//! they say; the duration of files that were never finished.
+//! they say; the duration of files that were never finished; where the time to start from is.
 //! Leaves to others: fetching (the host), blocks, lacing, encryption, what is in the attachments.
 //!
-//! Invariant: clusters are not read, except at the tail of a file that does not tell how long it is.
+//! Invariant: clusters are not read, except at the tail of a file that does not tell how long it is, and in few places
+//! where playing will start when there are no Cues.
 
 mod ebml;
 mod tail;
@@ -12,6 +13,7 @@ mod tracks;
 
 use ebml::{Header, MAX_HEAD, child, children, float, text, uint, uint_of};
 use mediahost_plugin_sdk::container_detector;
+use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
 use mediahost_plugin_sdk::detect::{Detector, Layout, MAX_SEEK, READ_AHEAD, SeekPoint, Stop, Subject, thin_out};
 
 const EBML: u32 = 0x1A45_DFA3;
@@ -44,6 +46,8 @@ const CUES_GUESS: u64 = 256 << 10;
 const TAIL_BYTES: u64 = 256 << 10;
 /// What is named at the position where the player will start.
 const START_BYTES: u64 = 1 << 20;
+/// How that is looked for without Cues: clusters of good pictures are megabytes long, and only their heads tell the time.
+const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: 1 << 20 };
 
 /// FFmpeg's name for the family.
 const FORMAT: &str = "matroska,webm";
@@ -64,7 +68,7 @@ impl Detector for Matroska {
         segment.read_cues(&mut layout, scale)?;
         segment.name_fonts(&mut layout);
         segment.read_tail(&mut layout, scale)?;
-        segment.name_start(&mut layout);
+        segment.name_start(&mut layout, scale)?;
         thin_out(&mut layout.seek, MAX_SEEK);
         layout.media_type = Some(media_type(&doc_type, &layout).into());
         layout.estimate_bit_rate(subject.size());
@@ -295,11 +299,28 @@ impl<'a> Segment<'a> {
         Ok(())
     }
 
-    fn name_start(&self, layout: &mut Layout) {
-        let Some(start_ms) = self.subject.start_ms() else { return };
+    /// Where playing will start: at what the Cues point to, else where clusters of about that time are found.
+    fn name_start(&self, layout: &mut Layout, scale: u64) -> Result<(), Stop> {
+        let Some(start_ms) = self.subject.start_ms() else { return Ok(()) };
         if let Some(point) = layout.seek_before(start_ms).copied() {
             layout.need_first(point.offset, START_BYTES.min(self.end - point.offset), "start");
+            return Ok(());
         }
+        let may_look = layout.seek.is_empty() && !self.no_cluster && self.subject.size().is_some();
+        let Some(duration_ms) = layout.duration_ms.filter(|_| may_look) else { return Ok(()) };
+        let first = SeekPoint { time_ms: 0, offset: self.head_end };
+        let end = SeekPoint { time_ms: duration_ms, offset: self.end };
+        let Some(mut search) = Search::new(start_ms, first, end) else { return Ok(()) };
+        let reach = Reach::of(layout);
+        search.narrow(self.subject, &PROBES, &reach, |at, bytes| {
+            let place = |(from, ticks): (usize, u64)| SeekPoint {
+                time_ms: u64::try_from(u128::from(ticks) * u128::from(scale) / 1_000_000).unwrap_or(u64::MAX),
+                offset: at + from as u64,
+            };
+            tail::clusters(bytes).into_iter().map(place).collect()
+        })?;
+        search.name(layout, &reach);
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
-//! The end of a segment, entered in the middle: Cues that nothing points to, the last time that was written.
+//! A segment entered in the middle: Cues that nothing points to, clusters, the last time that was written.
 
 use mediahost_plugin_sdk::detect::bytes::find;
 
-use crate::ebml::{Header, children, uint_of};
+use crate::ebml::{Header, children, uint, uint_of};
 use crate::{CLUSTER, CUES};
 
 /// Where Cues begin in these bytes.
@@ -40,13 +40,28 @@ pub fn last_timestamp(tail: &[u8]) -> Option<u64> {
     latest
 }
 
+/// Where clusters begin in these bytes, and their timestamps, in ticks of the segment.
+pub fn clusters(bytes: &[u8]) -> Vec<(usize, u64)> {
+    let id = CLUSTER.to_be_bytes();
+    let (mut found, mut from) = (Vec::new(), 0);
+    while let Some(at) = find(bytes, &id, from) {
+        from = at + id.len();
+        let Some(header) = Header::parse(&bytes[at..]) else { continue };
+        // The timestamp comes first, or behind a checksum (RFC 9559 §5.1.3.1).
+        let first = children(&bytes[at + header.head as usize..]).find(|(id, _)| *id != 0xBF);
+        let ticks = first.filter(|(id, body)| *id == 0xE7 && !body.is_empty()).and_then(|(_, body)| uint(body));
+        found.extend(ticks.map(|ticks| (at, ticks)));
+    }
+    found
+}
+
 /// The latest timestamp of a cluster (RFC 9559 §5.1.3, §10.1); none when this is no cluster.
 fn end_of_cluster(content: &[u8]) -> Option<u64> {
     let mut base = None;
     let mut latest = 0;
     for (id, body) in children(content) {
         match (id, base) {
-            (0xE7, None) => base = crate::ebml::uint(body),
+            (0xE7, None) => base = uint(body),
             (0xA3, Some(_)) => latest = latest.max(relative(body)),
             (0xA0, Some(_)) => {
                 let block = children(body).find(|(id, _)| *id == 0xA1).map_or(0, |(_, block)| relative(block));

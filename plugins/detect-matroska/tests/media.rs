@@ -3,7 +3,7 @@
 use detect_matroska::Matroska;
 use mediahost_plugin_sdk::detect::Layout;
 use mediahost_plugin_sdk::detect::testing::{
-    Look, Media, Sparse, agree, check_layout, hostile, look, look_as, mutated, probe,
+    Look, Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, look_as, mutated, probe,
 };
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=4";
@@ -167,6 +167,21 @@ fn the_start_position_is_named() {
     let layout = look_as::<Matroska>(&bytes, &how).unwrap().layout.unwrap();
     let start = layout.first.iter().find(|range| range.what == "start").unwrap();
     assert_eq!(start.offset, layout.seek_before(3_200).unwrap().offset);
+}
+
+/// Without Cues, and with the first half of the time in few of the bytes.
+#[test]
+fn the_start_position_is_found_by_clusters() {
+    let media = Media::new("mkv-clusters");
+    let film = "-f lavfi -i testsrc2=s=320x240:r=25:d=120 -f lavfi -i sine=r=48000:d=120 \
+                -vf noise=alls=20:allf=t:enable=gt(t\\,60) -c:v libx264 -preset ultrafast -c:a aac -shortest";
+    for (name, flags) in [("short.mkv", "-g 25 -live 1"), ("long.mkv", "-g 125 -live 1")] {
+        let path = media.make(name, &format!("{film} {flags}"));
+        let (shown, named) = agree_on_starts::<Matroska>(&path, "v:0", 120_000, 6);
+        assert!(shown <= 4 << 20 && named <= 4 << 20, "{name}: {shown} shown, {named} named");
+    }
+    let sound = "-f lavfi -i sine=r=48000:d=1200 -c:a libopus -b:a 64k -live 1";
+    agree_on_starts::<Matroska>(&media.make("sound.mka", sound), "a:0", 1_200_000, 6);
 }
 
 #[test]

@@ -10,7 +10,8 @@ mod packs;
 mod stream;
 
 use mediahost_plugin_sdk::container_detector;
-use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, Stop, Subject};
+use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
+use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
 use packs::Pack;
 use stream::Survey;
 
@@ -28,15 +29,8 @@ const MAX_BIT_RATE: u64 = 2_000_000_000;
 const WRAP_90K: u64 = 1 << 33;
 /// Times that are further apart went backwards: the clock was set anew on the way.
 const HALF_90K: u64 = WRAP_90K / 2;
-/// Where the time to start from is looked for, at most.
-const MAX_PROBES: u32 = 6;
-/// What is seen of each of these places.
-const PROBE_BYTES: u64 = READ_AHEAD;
-/// A place this close in front of the time to start from is good.
-const NEAR_MS: u64 = 1_000;
-/// What is named there: it begins in front, since players look for the picture that needs no other.
-const START_BYTES: u64 = 3 << 20;
-const START_LEAD: u64 = 1 << 20;
+/// How the time to start from is looked for.
+const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: READ_AHEAD };
 
 /// The detector.
 pub struct MpegPs;
@@ -90,40 +84,23 @@ fn since(first: u64, last: u64) -> u64 {
     last.wrapping_sub(first) % WRAP_90K
 }
 
-/// Finds where playing will start: between places of known time the rate is taken to be constant.
+/// Finds where playing will start. Streams tell time better: writers that fall behind let the packs' clock run away.
 fn name_start(subject: &Subject, layout: &mut Layout, head: &Survey, size: u64) -> Result<(), Stop> {
     let (Some(start_ms), Some(duration_ms)) = (subject.start_ms(), layout.duration_ms) else { return Ok(()) };
-    let start_ms = start_ms.min(duration_ms);
-    let (mut low, mut high) = ((0, 0), (size, duration_ms));
-    let is_found = |low: (u64, u64), high: (u64, u64)| high.0 - low.0 <= START_BYTES || start_ms - low.1 <= NEAR_MS;
-    for probe in 0..MAX_PROBES {
-        if is_found(low, high) {
-            break;
-        }
-        // Where the rate changes, halving keeps this from creeping up on the place from one side.
-        let at = if probe % 2 == 0 { between(low, high, start_ms) } else { low.0.midpoint(high.0) };
-        if at <= low.0 || at >= high.0 {
-            break;
-        }
-        let here = Survey::of(&subject.read(at, PROBE_BYTES)?);
-        // Streams tell time better: writers that fall behind let the packs' clock run away.
-        let streams = head.first_90k().zip(here.first_90k());
-        match streams.or(head.first_clock.zip(here.first_clock)).map(|(first, time)| since(first, time) / 90) {
-            Some(ms) if ms < low.1 || ms > high.1 => break,
-            Some(ms) if ms <= start_ms => low = (at, ms),
-            Some(ms) => high = (at, ms),
-            None => break,
-        }
-    }
-    let near = if is_found(low, high) { low.0 } else { between(low, high, start_ms) };
-    let offset = near.saturating_sub(START_LEAD);
-    layout.need_first(offset, START_BYTES.min(size - offset), "start");
+    let end = SeekPoint { time_ms: duration_ms, offset: size };
+    let Some(mut search) = Search::new(start_ms, SeekPoint { time_ms: 0, offset: 0 }, end) else { return Ok(()) };
+    let reach = Reach::of(layout);
+    search.narrow(subject, &PROBES, &reach, |at, bytes| {
+        let here = Survey::of(bytes);
+        let stop = at.saturating_add(bytes.len() as u64);
+        let place = |offset, first: Option<u64>, time: Option<u64>| {
+            Some(SeekPoint { offset, time_ms: since(first?, time?) / 90 })
+        };
+        let streams = [place(at, head.first_90k(), here.first_90k()), place(stop, head.first_90k(), here.last_90k())];
+        let clock = [place(at, head.first_clock, here.first_clock), place(stop, head.first_clock, here.last_clock)];
+        let told = if streams[0].is_some() { streams } else { clock };
+        told.into_iter().flatten().collect()
+    })?;
+    search.name(layout, &reach);
     Ok(())
-}
-
-/// The offset at a time between two places.
-fn between(low: (u64, u64), high: (u64, u64), ms: u64) -> u64 {
-    let (bytes, span) = (high.0.saturating_sub(low.0), high.1.saturating_sub(low.1).max(1));
-    let past = u128::from(bytes) * u128::from(ms.saturating_sub(low.1)) / u128::from(span);
-    low.0.saturating_add(u64::try_from(past).unwrap_or(bytes).min(bytes.saturating_sub(1)))
 }

@@ -1,18 +1,21 @@
 //! MPEG transport streams (ISO/IEC 13818-1): packets of 188 bytes, of 192 on Blu-ray discs (a time stamp in front), of
 //! 204 with error correction behind.
 //!
-//! Owns: finding the packets, the programme tables, what tracks there are, how long it plays.
-//! Leaves to others: fetching (the host), elementary streams beyond their first headers, conditional access, seeking
-//! (time is found by bisection, which costs a player less than a table costs us).
+//! Owns: finding the packets, the programme tables, what tracks there are, how long it plays, where it is at the time to
+//! start from.
+//! Leaves to others: fetching (the host), elementary streams beyond their first headers, conditional access, a table of
+//! times (they are found by bisection, which costs a player less than a table costs us).
 //!
-//! Invariant: at most the first and the last mebibyte are read, in at most four rounds.
+//! Invariant: at most the first and the last mebibyte are read, in at most four rounds, and a few times 64 KiB where
+//! playing will start.
 
 mod packets;
 mod programme;
 mod stream;
 
 use mediahost_plugin_sdk::container_detector;
-use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, Stop, Subject};
+use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
+use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
 use packets::Grid;
 use programme::Programme;
 use stream::Survey;
@@ -27,6 +30,8 @@ const TAIL_GUESS: u64 = 256 << 10;
 const WRAP_90K: u64 = 1 << 33;
 /// A time stamp that yields more than this many bits per second is no measure of the whole.
 const MAX_BIT_RATE: u64 = 2_000_000_000;
+/// How the time to start from is looked for.
+const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: READ_AHEAD };
 
 /// The detector.
 pub struct MpegTs;
@@ -44,6 +49,7 @@ impl Detector for MpegTs {
             let start = size.saturating_sub(TAIL_BYTES).max(HEAD_BYTES.min(size));
             layout.need_first(start, size - start, "tail");
             layout.duration_ms = duration_ms(subject, grid, &programmes, &survey, size)?;
+            name_start(subject, &mut layout, grid, &programmes, &survey)?;
         }
         layout.estimate_bit_rate(subject.size());
         Ok(Some(layout))
@@ -79,8 +85,8 @@ fn duration_ms(
         subject.want(&[(start, length)])?;
         let tail = Survey::of(grid.packets(&subject.read(start, length)?, start), programmes);
         let ticks = match (head.first_90k(), tail.last_90k()) {
-            (Some(first), Some(last)) => Some(last.wrapping_sub(first) % WRAP_90K + tail.frame_90k()),
-            _ => head.first_clock.zip(tail.last_clock).map(|(first, last)| last.wrapping_sub(first) % WRAP_90K),
+            (Some(first), Some(last)) => Some(since(first, last) + tail.frame_90k()),
+            _ => head.first_clock.zip(tail.last_clock).map(|(first, last)| since(first, last)),
         };
         if let Some(ms) = ticks.map(|ticks| ticks / 90).filter(|ms| *ms > 0) {
             let plausible = u128::from(size) * 8000 / u128::from(ms) <= u128::from(MAX_BIT_RATE);
@@ -88,4 +94,39 @@ fn duration_ms(
         }
     }
     Ok(None)
+}
+
+/// Ticks from one time to a later one, over an overflow if need be.
+fn since(first: u64, last: u64) -> u64 {
+    last.wrapping_sub(first) % WRAP_90K
+}
+
+/// Finds where playing will start by the time stamps of streams, or by the programme clock where they are hidden.
+fn name_start(
+    subject: &Subject,
+    layout: &mut Layout,
+    grid: Grid,
+    programmes: &[Programme],
+    head: &Survey,
+) -> Result<(), Stop> {
+    let (Some(start_ms), Some(size), Some(duration_ms)) = (subject.start_ms(), subject.size(), layout.duration_ms)
+    else {
+        return Ok(());
+    };
+    let end = SeekPoint { time_ms: duration_ms, offset: size };
+    let Some(mut search) = Search::new(start_ms, SeekPoint { time_ms: 0, offset: 0 }, end) else { return Ok(()) };
+    let reach = Reach::of(layout);
+    search.narrow(subject, &PROBES, &reach, |at, bytes| {
+        let here = Survey::of(grid.packets(bytes, at), programmes);
+        let stop = at.saturating_add(bytes.len() as u64);
+        let place = |offset, first: Option<u64>, time: Option<u64>| {
+            Some(SeekPoint { offset, time_ms: since(first?, time?) / 90 })
+        };
+        let streams = [place(at, head.first_90k(), here.first_90k()), place(stop, head.first_90k(), here.last_90k())];
+        let clock = [place(at, head.first_clock, here.first_clock), place(stop, head.first_clock, here.last_clock)];
+        let told = if streams[0].is_some() { streams } else { clock };
+        told.into_iter().flatten().collect()
+    })?;
+    search.name(layout, &reach);
+    Ok(())
 }

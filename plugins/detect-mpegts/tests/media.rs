@@ -2,7 +2,9 @@
 
 use detect_mpegts::MpegTs;
 use mediahost_plugin_sdk::detect::Layout;
-use mediahost_plugin_sdk::detect::testing::{Media, Sparse, agree, check_layout, hostile, look, probe};
+use mediahost_plugin_sdk::detect::testing::{
+    Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, probe,
+};
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=4";
 const SOUND: &str = "-f lavfi -i sine=r=48000:d=4";
@@ -85,6 +87,26 @@ fn long_films_cost_three_rounds() {
     let expected = 95_443_718 - 95_440_000 + 100_000 + 4_000;
     let found = seen.layout.unwrap().duration_ms.unwrap();
     assert!(found.abs_diff(expected) < 150, "{found} ms, expected {expected}");
+}
+
+/// The first half of the time takes few of the bytes, and time stamps overflow in the second.
+#[test]
+fn the_start_position_is_named() {
+    let media = Media::new("ts-start");
+    let film = |noise: u32, offset: u32, flags: &str| {
+        format!(
+            "-f lavfi -i testsrc2=s=320x240:r=25:d=60 -f lavfi -i sine=r=48000:d=60 -vf noise=alls={noise}:allf=t \
+             -c:v libx264 -preset ultrafast -g 50 -c:a aac -output_ts_offset {offset} {flags}"
+        )
+    };
+    for (name, flags) in [("film.ts", ""), ("film.m2ts", "-mpegts_m2ts_mode 1")] {
+        let quiet = std::fs::read(media.make(name, &film(0, 95_360, flags))).unwrap();
+        let loud = std::fs::read(media.make(name, &film(20, 95_420, flags))).unwrap();
+        assert!(quiet.len() * 4 < loud.len() && loud.len() > 10 << 20, "{}, {}", quiet.len(), loud.len());
+        let path = media.write(&format!("whole-{name}"), &[quiet, loud].concat());
+        let (shown, named) = agree_on_starts::<MpegTs>(&path, "v:0", 120_000, 6);
+        assert!(shown <= 6 * (64 << 10) && named <= 3 << 20, "{name}: {shown} shown, {named} named");
+    }
 }
 
 #[test]

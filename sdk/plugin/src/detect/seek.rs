@@ -26,8 +26,6 @@ pub struct Probes {
     pub bytes: u64,
     /// Bytes of a look right behind others that found no time, at most: it is four times the one before.
     pub most_bytes: u64,
-    /// With places this close together, in bytes, nothing more is looked at: what is between them is named.
-    pub near_bytes: u64,
 }
 
 /// What is named around the place.
@@ -37,7 +35,8 @@ pub struct Reach {
     pub lead_ms: u64,
     /// How far the place may be from where it seems to be, in bytes.
     pub slack: u64,
-    /// Bytes in all, at least and at most.
+    /// Bytes in all, at least and at most. Between places that are closer together than the least nothing more is looked
+    /// for: everything there is named.
     pub least: u64,
     pub most: u64,
 }
@@ -47,6 +46,11 @@ impl Reach {
     pub const SOUND: Reach = Reach { lead_ms: NEAR_MS, slack: 0, least: 128 << 10, most: 1 << 20 };
     /// For pictures.
     pub const PICTURES: Reach = Reach { lead_ms: NEAR_MS, slack: 0, least: 1 << 20, most: 4 << 20 };
+
+    /// For the tracks of a layout.
+    pub fn of(layout: &Layout) -> Reach {
+        if layout.track_of("video").is_some() { Reach::PICTURES } else { Reach::SOUND }
+    }
 }
 
 /// A time that is looked for, and the places around it.
@@ -58,7 +62,11 @@ pub struct Search {
     /// Where the media begin and end.
     first: u64,
     end: u64,
+    /// Of the whole, and as far as it is known around the place.
     bytes_per_second: u64,
+    bytes_per_second_here: u64,
+    /// Looking at places did not find the one.
+    is_lost: bool,
 }
 
 impl Search {
@@ -74,6 +82,8 @@ impl Search {
             first: first.offset,
             end: end.offset,
             bytes_per_second: scaled(bytes, 1000, span_ms),
+            bytes_per_second_here: 0,
+            is_lost: false,
         })
     }
 
@@ -88,6 +98,10 @@ impl Search {
             any = true;
             *(if place.time_ms <= self.time_ms { &mut self.low } else { &mut self.high }) = *place;
         }
+        let span_ms = self.high.time_ms - self.low.time_ms;
+        if any && span_ms >= NEAR_MS {
+            self.bytes_per_second_here = scaled(self.high.offset - self.low.offset, 1000, span_ms);
+        }
         any
     }
 
@@ -97,43 +111,47 @@ impl Search {
         &mut self,
         subject: &Subject,
         probes: &Probes,
+        reach: &Reach,
         mut look: impl FnMut(u64, &[u8]) -> Vec<SeekPoint>,
     ) -> Result<(), Stop> {
         // What comes behind a look that found no time, and where such looks began.
         let (mut behind, mut void) = (None, u64::MAX);
-        let mut creeps = false;
+        // Where the last look was not worth a halving, what was known before it.
+        let mut crept = None;
         for _ in 0..MAX_PROBES {
-            if self.is_found(probes.near_bytes) {
+            if self.is_found(reach.least) {
                 break;
             }
-            let (at, length) = behind.unwrap_or_else(|| (self.aim(creeps, void, probes.bytes), probes.bytes));
-            let span = self.high.offset - self.low.offset;
-            if at < self.low.offset || at >= self.high.offset {
-                break;
-            }
+            let next = behind.or_else(|| Some((self.aim(crept.take(), void, probes.bytes)?, probes.bytes)));
+            let Some((at, length)) = next.filter(|(at, _)| *at < self.high.offset) else { break };
+            let before = (self.low, self.high);
             let length = length.min(self.high.offset - at);
             subject.want(&[(at, length)])?;
             let places = look(at, &subject.read(at, length)?);
             if self.learn(&places) {
-                creeps = behind.is_none() && self.high.offset - self.low.offset > span / 2;
+                let halved = self.high.offset - self.low.offset <= (before.1.offset - before.0.offset) / 2;
+                crept = Some(before).filter(|_| !halved);
                 behind = None;
-            } else if places.is_empty() {
-                void = if behind.is_none() { at } else { void };
-                behind = Some((at.saturating_add(length), length.saturating_mul(4).min(probes.most_bytes)));
             } else {
-                // A time that does not fit: the clock was set anew on the way.
-                break;
+                void = if behind.is_none() { at } else { void };
+                let stop = at.saturating_add(length);
+                // A time that does not fit is one of streams that are not quite in step, or of a clock that was set anew.
+                let goes_on = places.is_empty() && stop < self.high.offset;
+                behind = goes_on.then_some((stop, length.saturating_mul(4).min(probes.most_bytes)));
             }
         }
+        self.is_lost = !self.is_found(reach.least);
         Ok(())
     }
 
     /// Names what a player reads when it starts there.
     pub fn name(&self, layout: &mut Layout, reach: &Reach) {
-        let is_narrow = self.high.offset - self.low.offset <= reach.least;
-        let at = if self.is_found(reach.least) { self.low.offset } else { self.between(self.time_ms) };
+        // Everything between the two places, if that is little, or all that could be found out.
+        let near_bytes = if self.is_lost { reach.most - reach.most / 4 } else { reach.least };
+        let is_narrow = self.high.offset - self.low.offset <= near_bytes;
+        let at = if self.is_found(near_bytes) { self.low.offset } else { self.between(self.time_ms) };
         let slack = reach.slack.min(reach.most / 2);
-        let bytes = |ms: u64| scaled(self.bytes_per_second.max(self.rate_here()), ms, 1000);
+        let bytes = |ms: u64| scaled(self.bytes_per_second.max(self.bytes_per_second_here), ms, 1000);
         let lead = bytes(reach.lead_ms).min(reach.most / 4).saturating_add(slack);
         // What was found may lie so much in front.
         let late = self.time_ms - if at == self.low.offset { self.low.time_ms } else { self.time_ms };
@@ -149,13 +167,31 @@ impl Search {
     }
 
     /// Where to look next: a little in front of the place, so that what is seen there is in front of it, too; not where
-    /// no times are. Where the rate changes, halving keeps this from creeping up on the place from one side.
-    fn aim(&self, creeps: bool, void: u64, bytes: u64) -> u64 {
-        let at = match creeps {
-            true => self.low.offset.midpoint(self.high.offset),
-            false => self.between(self.time_ms.saturating_sub(NEAR_MS / 2).max(self.low.time_ms)),
+    /// no times are. Where the rate changes, leaping keeps this from creeping up on the place from one side.
+    fn aim(&self, crept: Option<(SeekPoint, SeekPoint)>, void: u64, bytes: u64) -> Option<u64> {
+        let at = match crept {
+            Some(before) => self.leap(before),
+            None => self.between(self.time_ms.saturating_sub(NEAR_MS / 2).max(self.low.time_ms)),
         };
-        if at < void { at } else { void.saturating_sub(bytes).max(self.low.offset) }
+        // What reaches to the end of what is looked at tells more than a part of it.
+        let at = at.min(self.high.offset.saturating_sub(bytes)).max(self.low.offset);
+        if at < void { Some(at) } else { void.checked_sub(bytes).filter(|at| *at > self.low.offset) }
+    }
+
+    /// Over the place to its other side: half as far again as it is at the rate of what was left behind, and not beyond
+    /// the middle.
+    fn leap(&self, before: (SeekPoint, SeekPoint)) -> u64 {
+        let (low, high) = (self.low, self.high);
+        let middle = low.offset.midpoint(high.offset);
+        let far = |bytes, span_ms, left_ms: u64| scaled(bytes, left_ms.saturating_add(left_ms / 2 + NEAR_MS), span_ms);
+        let (risen, fallen) = (low.offset - before.0.offset, before.1.offset - high.offset);
+        if risen >= fallen {
+            let far = far(risen, low.time_ms - before.0.time_ms, self.time_ms - low.time_ms);
+            low.offset.saturating_add(far).min(middle)
+        } else {
+            let far = far(fallen, before.1.time_ms - high.time_ms, high.time_ms - self.time_ms);
+            high.offset.saturating_sub(far).max(middle)
+        }
     }
 
     /// The offset at a time between the two places.
@@ -163,12 +199,6 @@ impl Search {
         let (bytes, span_ms) = (self.high.offset - self.low.offset, self.high.time_ms - self.low.time_ms);
         let past = scaled(bytes, ms.saturating_sub(self.low.time_ms), span_ms.max(1));
         self.low.offset + past.min(bytes.saturating_sub(1))
-    }
-
-    /// Bytes per second between the two places; nothing when they are too close together to tell.
-    fn rate_here(&self) -> u64 {
-        let span_ms = self.high.time_ms - self.low.time_ms;
-        if span_ms < NEAR_MS { 0 } else { scaled(self.high.offset - self.low.offset, 1000, span_ms) }
     }
 }
 
@@ -183,7 +213,8 @@ mod tests {
     use super::super::{DetectOptions, File, Window};
     use super::*;
 
-    const PROBES: Probes = Probes { bytes: 100, most_bytes: 1600, near_bytes: 50 };
+    const PROBES: Probes = Probes { bytes: 100, most_bytes: 1600 };
+    const REACH: Reach = Reach { lead_ms: 1_000, slack: 0, least: 50, most: 1_000 };
 
     fn place(offset: u64, time_ms: u64) -> SeekPoint {
         SeekPoint { time_ms, offset }
@@ -202,7 +233,7 @@ mod tests {
             let times = (at..at + bytes.len() as u64).filter_map(|at| Some(place(at, time_of(at)?)));
             times.collect()
         };
-        search.narrow(&subject, &PROBES, look).unwrap();
+        search.narrow(&subject, &PROBES, &REACH, look).unwrap();
         (search, looks)
     }
 
@@ -219,11 +250,13 @@ mod tests {
     fn rates_that_change_cost_a_few() {
         // Three quarters of the time in a quarter of the bytes.
         let time_of = |at: u64| Some(if at < 25_000 { at * 30 } else { 750_000 + (at - 25_000) * 10 / 3 });
-        for time_ms in [10_000, 300_000, 740_000, 760_000, 990_000] {
+        for time_ms in [10_000, 300_000, 600_000, 740_000, 760_000, 990_000] {
             let (search, looks) = search(100_000, time_ms, time_of);
             let (low, high) = (time_of(search.low.offset), time_of(search.high.offset));
             assert_eq!((low, high), (Some(search.low.time_ms), Some(search.high.time_ms)), "{time_ms}");
-            let is_found = search.is_found(PROBES.near_bytes);
+            assert!((search.low.time_ms..=search.high.time_ms).contains(&time_ms), "{time_ms}: {search:?}");
+            let left = search.high.offset - search.low.offset;
+            let is_found = search.is_found(REACH.least) || (search.is_lost && left < 100_000 / 8);
             assert!(is_found && looks <= MAX_PROBES, "{time_ms}: {looks} looks, {search:?}");
         }
     }
@@ -236,12 +269,13 @@ mod tests {
         let (lost, looks) = search(100_000, 500_000, |at| (at == 100_000).then_some(1_000_000));
         assert_eq!((looks, lost.low, lost.high), (MAX_PROBES, place(0, 0), place(100_000, 1_000_000)));
         // A clock that was set anew on the way.
-        assert_eq!(search(100_000, 500_000, |at| Some(if at == 100_000 { 1_000_000 } else { 9_000_000 })).1, 1);
+        let anew = search(100_000, 500_000, |at| Some(if at == 100_000 { 1_000_000 } else { 9_000_000 })).0;
+        assert_eq!((anew.low, anew.high), (lost.low, lost.high));
     }
 
     #[test]
     fn what_is_named() {
-        let reach = Reach { lead_ms: 1_000, slack: 0, least: 200, most: 1_000 };
+        let reach = Reach { least: 200, ..REACH };
         let named = |time_ms, places: &[SeekPoint], reach: &Reach| {
             let mut search = Search::new(time_ms, place(50, 0), place(10_050, 100_000)).unwrap();
             search.learn(places);

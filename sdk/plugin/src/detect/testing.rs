@@ -179,15 +179,18 @@ const MUTATIONS: u64 = 2_000;
 /// Every truncation up to here, and a few hundred beyond.
 const EVERY_TRUNCATION: usize = 2_048;
 
+/// Where playing of broken copies starts.
+const START_MS: u64 = 1_000;
+
 /// Shows the detector broken copies of a good file: it may say anything, but keeps to the rules.
 pub fn hostile<D: Detector>(good: &[u8]) {
     let step = (good.len().saturating_sub(EVERY_TRUNCATION) / 300).max(1);
     let lengths = (0..good.len().min(EVERY_TRUNCATION)).chain((EVERY_TRUNCATION..good.len()).step_by(step));
     for length in lengths {
-        survives::<D>(&good[..length], &format!("cut to {length} bytes"));
+        survives::<D>(&good[..length], &format!("cut to {length} bytes"), START_MS);
     }
     for seed in 0..MUTATIONS {
-        survives::<D>(&mutated(good, seed), &format!("mutated with seed {seed}"));
+        survives::<D>(&mutated(good, seed), &format!("mutated with seed {seed}"), START_MS);
     }
     let longest = Sparse { size: u64::MAX, pieces: vec![(0, good.to_vec())] };
     match look::<D>(&longest) {
@@ -197,8 +200,8 @@ pub fn hostile<D: Detector>(good: &[u8]) {
     }
 }
 
-fn survives<D: Detector>(bytes: &[u8], what: &str) {
-    let how = Look { start_ms: Some(1_000), endless: bytes.len().is_multiple_of(3), ..Look::default() };
+fn survives<D: Detector>(bytes: &[u8], what: &str, start_ms: u64) {
+    let how = Look { start_ms: Some(start_ms), endless: bytes.len().is_multiple_of(3), ..Look::default() };
     // Where the end is not known, a layout may believe what the file says of it.
     let size = if how.endless { u64::MAX } else { bytes.len() as u64 };
     let outcome = catch_unwind(AssertUnwindSafe(|| match look_as::<D>(bytes, &how) {
@@ -345,11 +348,13 @@ pub fn packets(path: &Path, stream: &str) -> Vec<(u64, u64)> {
     packets.into_iter().map(|(seconds, offset)| (((seconds - first) * 1000.0).round() as u64, offset)).collect()
 }
 
+/// Broken copies of a long file in which a place is looked for.
+const BROKEN_STARTS: u64 = 40;
 /// How far what is named may be from the time to start from.
 const START_TOLERANCE_MS: u64 = 1_000;
 
 /// Asserts that a detector names where playing starts, early, in the middle, late and beyond the end, and that nothing
-/// else changes by it: what is named holds a packet of about that time. Returns the bytes that were shown and named at
+/// else changes by it: what is named holds a packet of about that time. Broken copies are looked at, too. Returns the bytes that were shown and named at
 /// most.
 pub fn agree_on_starts<D: Detector>(path: &Path, stream: &str, duration_ms: u64, rounds: u32) -> (u64, u64) {
     let bytes = std::fs::read(path).expect("the file is there");
@@ -375,6 +380,9 @@ pub fn agree_on_starts<D: Detector>(path: &Path, stream: &str, duration_ms: u64,
         assert!(packets.iter().any(holds), "{what}: {range:?} is named, {near:?} is wanted, of {}", bytes.len());
         shown = shown.max(seen.bytes - plain.bytes);
         named = named.max(start.length);
+    }
+    for seed in 0..BROKEN_STARTS {
+        survives::<D>(&mutated(&bytes, seed), &format!("mutated with seed {seed}"), duration_ms / 2);
     }
     (shown, named)
 }
