@@ -10,6 +10,7 @@
 pub mod away;
 pub mod host;
 pub mod http;
+pub mod images;
 pub mod media;
 pub mod nginx;
 mod process;

@@ -6,9 +6,14 @@
 //! | `film-fast.mp4` | the same frames, `moov` in front |
 //! | `film.mkv` | the same frames in Matroska, `Cues` at the end |
 //! | `film.ts` | the same frames in an MPEG transport stream |
+//! | `film.avi` | 20 s of MPEG-4 part 2 and MP3 in AVI |
+//! | `film.flv` | 20 s of the same frames as `film.mp4` in Flash Video |
+//! | `film.mpg` | 20 s of MPEG-2 and MP2 in an MPEG program stream |
 //! | `song.flac` `song.mp3` `song.ogg` `song.wav` | sound |
 //! | `empty.mp4` | no bytes |
 //! | `page.html` | what a site shows instead of a film; also as `page.mp4` |
+//!
+//! Disc images and archives lie there too: [`crate::images`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +21,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Part of the folder's name: raise it when the commands change, so that old files are not used.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a player sees of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,9 @@ fn make(done: &Path) {
     run("-i film.mp4 -c copy -movflags +faststart film-fast.mp4");
     run("-i film.mp4 -c copy film.mkv");
     run("-i film.mp4 -c copy -t 30 film.ts");
+    run("-i film.mp4 -c copy -t 20 film.flv");
+    run("-i film.mp4 -t 20 -vf scale=640:360 -c:v mpeg4 -b:v 1M -c:a libmp3lame -b:a 128k film.avi");
+    run("-i film.mp4 -t 20 -vf scale=640:360,fps=25 -c:v mpeg2video -b:v 2M -c:a mp2 -b:a 192k -f vob film.mpg");
     run("-f lavfi -i anoisesrc=duration=40:color=pink:sample_rate=44100:seed=7 -ac 2 song.flac");
     run("-i song.flac -t 15 -c:a libmp3lame -b:a 128k song.mp3");
     run("-i song.flac -t 15 -c:a libvorbis song.ogg");
@@ -70,6 +78,7 @@ fn make(done: &Path) {
     let page = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
     fs::write(new.path().join("page.html"), page).unwrap();
     fs::write(new.path().join("page.mp4"), page).unwrap();
+    crate::images::make(new.path(), run);
     // Where another process was quicker its set is as good.
     if fs::rename(new.path(), done).is_ok() {
         drop(new.keep());
@@ -123,6 +132,28 @@ pub fn local_probe(name: &str) -> Probe {
     let found = probe(&path(name).display().to_string());
     known.push((name.to_owned(), found.clone()));
     found
+}
+
+/// Where in one of our files the picture lies with which playing from this second begins.
+pub fn position(name: &str, second: u32) -> u64 {
+    let interval = format!("{second}%+#1");
+    let file = path(name).display().to_string();
+    let arguments = [
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-read_intervals",
+        &interval,
+        "-show_entries",
+        "packet=pos",
+        "-of",
+        "csv=p=0",
+        &file,
+    ];
+    let found = tool("ffprobe", &arguments);
+    let found = found.lines().next().map(|line| line.trim_end_matches(','));
+    found.and_then(|position| position.parse().ok()).unwrap_or_else(|| panic!("{name} has nothing at {second} s"))
 }
 
 fn tool(program: &str, arguments: &[&str]) -> String {

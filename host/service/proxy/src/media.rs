@@ -151,9 +151,11 @@ fn content_type(session: &Session, film: &Film, meta: &cache::Meta) -> String {
         let named = title.name.as_deref().or(Some(&title.id)).and_then(by_extension).map(str::to_owned);
         return title.media_type.clone().or(named).unwrap_or_else(|| OCTETS.into());
     }
+    // The facts of a session are those of its title, which the whole file is not.
+    let is_other = film.about().is_none() && session.title().is_some();
     let vague = |kind: &str| matches!(kind, "application/octet-stream" | "binary/octet-stream" | "text/plain" | "");
     let facts = session.facts();
-    let recognised = facts.container.is_some().then_some(facts.media_type).flatten();
+    let recognised = (facts.container.is_some() && !is_other).then_some(facts.media_type).flatten();
     let said = meta.content_type.clone().filter(|kind| !vague(kind.split(';').next().unwrap_or_default().trim()));
     let named = || session.name().as_deref().and_then(by_extension).map(str::to_owned);
     recognised.or(said).or_else(named).unwrap_or_else(|| OCTETS.into())

@@ -66,15 +66,22 @@ pub async fn look(
     let root = Film::whole(live.clone());
     let beside = Siblings { proxy, request, opened: Mutex::default() };
     let plainly = || session.set_shape(Shape::Plain);
-    let kept = look_at_root(proxy, &root, &beside, name, request, plainly).await?;
+    let wants_whole = request.title.as_deref() == Some(WHOLE);
+    let kept = match look_at_root(proxy, &root, &beside, name, request, plainly).await {
+        // Whoever wants the file as it is does not care whether what is in it can be played.
+        Err(fault) if wants_whole && matches!(fault.code.as_str(), code::UNSUPPORTED | code::ENCRYPTED) => {
+            let first = unknown_first(live.total(), live.length());
+            Kept { facts: Facts { first, ..Facts::default() }, ..Kept::default() }
+        }
+        kept => kept?,
+    };
     let rate = |film: &Film, facts: &Facts| {
         let bytes_per_second = facts.bit_rate.map(|bits| bits / 8);
         film.files().iter().for_each(|file| file.handle(Input::Rate { bytes_per_second }));
     };
-    let found = match request.title.as_deref() {
-        Some(WHOLE) => None,
-        _ if kept.titles.is_empty() => None,
-        _ => titles(&kept, live.clone(), &beside).await?,
+    let found = match wants_whole || kept.titles.is_empty() {
+        true => None,
+        false => titles(&kept, live.clone(), &beside).await?,
     };
     let Some(mut titles) = found else {
         if let Some(id) = request.title.as_deref().filter(|id| *id != WHOLE) {

@@ -13,6 +13,7 @@ mod cursors;
 mod example;
 mod guests;
 mod harness;
+mod images;
 mod memory;
 mod new_plugin;
 mod players;

@@ -21,7 +21,14 @@ impl ContainerDetector for Image {
     }
 
     fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>> {
-        Box::pin(async move { Ok(look_at(&look)) })
+        let refusal = plugin::Error::new(code::ENCRYPTED, "this image is encrypted");
+        let is_encrypted = look.windows.first().is_some_and(|head| head.bytes.get(MAGIC.len()) == Some(&b'5'));
+        Box::pin(async move {
+            match is_encrypted {
+                true => Err(Failure::Answer { plugin: "image".into(), error: refusal }),
+                false => Ok(look_at(&look)),
+            }
+        })
     }
 }
 
@@ -112,6 +119,7 @@ async fn the_main_title_is_served_and_others_are_listed() {
     let stream = format!("/stream/{}", session.id());
     let whole = engine.ask("GET", &format!("{stream}?title=whole"), &[], "").await;
     assert!(whole.bytes == bytes);
+    assert_eq!(whole.headers["content-type"], "video/x-test", "the type of the file, not of its main title");
     let tags: Vec<_> = [whole, engine.ask("GET", small, &[], "").await, engine.whole(&session).await]
         .map(|answered| answered.headers["etag"].clone())
         .into();
@@ -192,4 +200,19 @@ async fn a_cut_image_plays_what_is_there_and_a_wrong_answer_breaks_nothing() {
     let wrong = Origin::with(Behaviour { bytes: Arc::new(bytes.clone()), ..Behaviour::default() }).await;
     let session = engine.ready(&wrong.url).await;
     assert!(engine.whole(&session).await.bytes == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_encrypted_is_refused_and_still_there_as_it_is() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), image(b'5', 100_000));
+    let origin = Origin::of(bytes.clone()).await;
+    let engine = Engine::start(dir.path());
+    let session = engine.session(&origin.url).await;
+    until(&session, State::Failed).await;
+    assert_eq!(session.error().unwrap().code, "encrypted");
+    assert_eq!(engine.whole(&session).await.status, StatusCode::NOT_IMPLEMENTED);
+    let new = NewSession { url: origin.url.clone(), title: Some("whole".into()), ..NewSession::default() };
+    let whole = engine.proxy.create(new).await.unwrap();
+    until(&whole, State::Ready).await;
+    assert!(engine.whole(&whole).await.bytes == bytes);
 }
