@@ -30,6 +30,8 @@
 
 use std::ops::Range;
 
+use crate::runs::{Runs, split, united};
+
 /// What somebody knows of one object when room is needed. Ranges are granule indices, half open, sorted, disjoint. (Any
 /// others are read as the sets that they are.)
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +96,12 @@ pub fn choose<Id: Clone + Ord>(candidates: &[Candidate<Id>], need: u64) -> Vec<V
         given[owner].extend(share);
     }
     let victim = |owner: usize| {
-        let (from, granules) = (&candidates[owner], united(&given[owner]));
-        Victim { id: from.id.clone(), whole: !from.in_use && granules == united(&from.present), granules }
+        let (from, granules) = (&candidates[owner], united(given[owner].iter().cloned()));
+        Victim {
+            id: from.id.clone(),
+            whole: !from.in_use && granules == united(from.present.iter().cloned()),
+            granules,
+        }
     };
     order.into_iter().map(victim).collect()
 }
@@ -118,16 +124,13 @@ struct Lot {
     runs: Runs,
 }
 
-/// Granule indices, half open, sorted, neither overlapping nor touching.
-type Runs = Vec<Range<u64>>;
-
 fn lots_of<Id>(owner: usize, from: &Candidate<Id>) -> Vec<Lot> {
     if from.pinned || from.granule == 0 {
         return Vec::new();
     }
-    let (_, free) = split(&united(&from.present), &united(&from.held));
-    let (index, body) = split(&free, &united(&from.index));
-    let (unread, played) = split(&body, &united(&from.unread));
+    let (_, free) = split(&united(from.present.iter().cloned()), &united(from.held.iter().cloned()));
+    let (index, body) = split(&free, &united(from.index.iter().cloned()));
+    let (unread, played) = split(&body, &united(from.unread.iter().cloned()));
     let lot = |class, runs| Lot { class, owner, runs };
     match from.in_use {
         true => vec![lot(Class::UnreadOfOpen, unread), lot(Class::PlayedOfOpen, played)],
@@ -159,41 +162,6 @@ impl Lot {
 
 fn count(runs: &[Range<u64>]) -> u64 {
     runs.iter().map(|run| run.end - run.start).sum()
-}
-
-/// The same set as runs.
-fn united(ranges: &[Range<u64>]) -> Runs {
-    let mut ranges: Vec<Range<u64>> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
-    ranges.sort_unstable_by_key(|range| range.start);
-    let mut runs = Runs::with_capacity(ranges.len());
-    for range in ranges {
-        match runs.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => runs.push(range),
-        }
-    }
-    runs
-}
-
-/// What of `runs` is in `mask`, and what is not. Walks along both once.
-fn split(runs: &[Range<u64>], mask: &[Range<u64>]) -> (Runs, Runs) {
-    let (mut inside, mut outside) = (Runs::new(), Runs::new());
-    let mut mask = mask.iter().peekable();
-    for run in runs {
-        let mut at = run.start;
-        while at < run.end {
-            while mask.next_if(|next| next.end <= at).is_some() {}
-            let (start, end) = mask.peek().map_or((run.end, run.end), |next| (next.start, next.end));
-            if at < start {
-                outside.push(at..start.min(run.end));
-                at = start;
-            } else {
-                inside.push(at..end.min(run.end));
-                at = end;
-            }
-        }
-    }
-    (inside, outside)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod object;
 pub mod origin;
 pub mod pace;
 pub mod range;
+mod runs;
 pub mod upstream;
 
 pub use granule::{Geometry, Granule};

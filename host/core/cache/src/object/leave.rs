@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Object;
+use crate::runs::{common, united, without};
 
 /// Bytes behind a reader that stay: players step back a little.
 const BEHIND: u64 = 4 << 20;
@@ -96,7 +97,7 @@ impl Object {
     /// room was given back. Answers which of them that are; what must not go stays.
     pub fn evict(&mut self, granules: &[Range<u64>]) -> Vec<Range<u64>> {
         let held = self.held();
-        let wanted = united(granules.iter().filter(|run| !run.is_empty()).cloned().collect());
+        let wanted = united(granules.iter().cloned());
         let taken: Vec<Range<u64>> = without(&common(&wanted, &self.present.runs()), &held);
         for run in &taken {
             run.clone().for_each(|index| self.lose(index));
@@ -108,7 +109,7 @@ impl Object {
         }
         // Whoever takes out what was warmed does not want it back at once.
         let (geometry, touched) =
-            (self.geometry, common(&united(self.warm.iter().map(|range| self.granules_of(range)).collect()), &taken));
+            (self.geometry, common(&united(self.warm.iter().map(|range| self.granules_of(range))), &taken));
         self.warm.retain(|range| {
             let bytes = |run: &Range<u64>| geometry.range_of(run.start).start..geometry.range_of(run.end - 1).end;
             !touched.iter().map(bytes).any(|run| run.start < range.end && range.start < run.end)
@@ -128,50 +129,11 @@ impl Object {
         // What is warm already may be protected by whoever chooses; here it is like the rest.
         let cold = self.warm.iter().filter(|range| !self.is_present((*range).clone()));
         let warm = cold.map(|range| self.granules_of(range));
-        united(leases.chain(spans).chain(readers).chain(warm).filter(|run| !run.is_empty()).collect())
+        united(leases.chain(spans).chain(readers).chain(warm))
     }
 
     fn granules_of(&self, range: &Range<u64>) -> Range<u64> {
         let end = range.end.min(self.geometry.total());
         if range.start >= end { 0..0 } else { self.geometry.index_at(range.start)..self.geometry.index_at(end - 1) + 1 }
     }
-}
-
-/// Sorted and disjoint, touching runs joined.
-fn united(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    runs.sort_unstable_by_key(|run| run.start);
-    let mut out: Vec<Range<u64>> = Vec::with_capacity(runs.len());
-    for run in runs {
-        match out.last_mut() {
-            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
-            _ => out.push(run),
-        }
-    }
-    out
-}
-
-/// What of `runs` is not in `others`; both sorted and disjoint.
-fn without(runs: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
-    let (mut out, mut next) = (Vec::new(), 0);
-    for run in runs {
-        let mut at = run.start;
-        while others.get(next).is_some_and(|other| other.end <= at) {
-            next += 1;
-        }
-        for other in others[next..].iter().take_while(|other| other.start < run.end) {
-            if at < other.start {
-                out.push(at..other.start);
-            }
-            at = at.max(other.end);
-        }
-        if at < run.end {
-            out.push(at..run.end);
-        }
-    }
-    out
-}
-
-/// What is in both; both sorted and disjoint.
-fn common(runs: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
-    without(runs, &without(runs, others))
 }

@@ -26,6 +26,8 @@ pub struct Behaviour {
     pub fail: Option<(u16, u32)>,
     /// More answers at once than the first number get the second as their status.
     pub most_at_once: Option<(usize, u16)>,
+    /// So many requests get no answer at all, not even a refusal.
+    pub silent: u32,
     /// Each answer takes so long at least.
     pub takes: Option<std::time::Duration>,
     /// Other files, by their paths. When there are some, everything else but the film is absent.
@@ -92,6 +94,15 @@ impl Origin {
 }
 
 async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> Response {
+    let is_silent = {
+        let silent = &mut shared.lock().unwrap().behaviour.silent;
+        let is_silent = *silent > 0;
+        *silent = silent.saturating_sub(1);
+        is_silent
+    };
+    if is_silent {
+        return std::future::pending().await;
+    }
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut shared = shared.lock().unwrap();
     shared.requests += 1;

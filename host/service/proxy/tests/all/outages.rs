@@ -38,6 +38,29 @@ async fn an_upstream_that_stays_away_ends_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_come_is_asked_for_a_second_time() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), media(40_000_000));
+    let origin = Origin::of(bytes.clone()).await;
+    let engine = Engine::patient(dir.path());
+    let session = engine.ready(&origin.url).await;
+    let read = async |at: usize| {
+        let range = at * 1_500_000..at * 1_500_000 + 10_000;
+        let answered = engine.range(&session, &format!("bytes={}-{}", range.start, range.end - 1)).await;
+        assert!(answered.bytes == bytes[range], "at {at}");
+    };
+    // Only who knows what is usual knows what is late.
+    for at in 1..20 {
+        read(at).await;
+    }
+    let hedges = async || engine.stats(&session).await["upstream"]["hedges"].as_u64().unwrap();
+    let before = hedges().await;
+    origin.change(|behaviour| behaviour.silent = 1);
+    // Much less than it takes to give a silent connection up.
+    tokio::time::timeout(Duration::from_secs(20), read(23)).await.expect("the second request is answered");
+    assert!(hedges().await > before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_a_second_connection_is_not_one_of_the_credentials() {
     for status in [403, 429, 503] {
         let (dir, bytes) = (tempfile::tempdir().unwrap(), media(6_000_000));
