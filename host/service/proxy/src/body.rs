@@ -49,17 +49,23 @@ impl Drop for Cursor {
 }
 
 impl Cursor {
-    pub fn open(live: &Arc<Live>, range: Range<u64>, session: Option<Arc<Session>>) -> Result<Cursor, Fault> {
+    /// `anew` says that somebody new wants it, so that what failed before is tried again.
+    pub fn open(
+        live: &Arc<Live>,
+        range: Range<u64>,
+        session: Option<Arc<Session>>,
+        anew: bool,
+    ) -> Result<Cursor, Fault> {
         let changes = live.watch();
         let reader = live
-            .open_reader(range.clone())
+            .open_reader(range.clone(), anew)
             .ok_or_else(|| Fault::new(plugin::code::THROTTLED, "too many readers have this file open"))?;
         Ok(Cursor { live: live.clone(), reader, changes, at: range.start, end: range.end, session })
     }
 
     /// The next bytes, as soon as there are any; none at the end of the range.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        let mut patience: Option<Instant> = None;
+        let (mut patience, mut tried): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             self.changes.borrow_and_update();
             // The length may become known while this waits.
@@ -81,33 +87,35 @@ impl Cursor {
                 }
                 continue;
             }
-            let wait = if hopeless { self.patience(&mut patience)? } else { None };
-            let changed = self.changes.changed();
-            match wait {
-                None => drop(changed.await),
-                // Looks again when the time is over, and gives up then.
-                Some(left) => {
-                    let silent = tokio::time::timeout(left.min(RETRY_PAUSE), changed).await.is_err();
-                    if silent && left > RETRY_PAUSE && self.may_come_back() {
-                        self.live.handle(Input::Retry);
-                    }
-                }
+            let trouble = self.live.trouble(self.at);
+            if !hopeless && (trouble.is_none() || patience.is_none()) {
+                // It is on its way.
+                patience = None;
+                drop(self.changes.changed().await);
+                continue;
             }
+            // What failed before and is being tried again is waited for no longer than what is not.
+            let retryable = trouble.as_ref().is_some_and(|trouble| trouble.retryable);
+            let left = self.patience(trouble, &mut patience)?;
+            let since = *tried.get_or_insert_with(Instant::now);
+            let pause = RETRY_PAUSE.saturating_sub(since.elapsed());
+            if hopeless && retryable && pause.is_zero() && left > RETRY_PAUSE {
+                tried = Some(Instant::now());
+                self.live.retry_now_and_then(RETRY_PAUSE);
+                continue;
+            }
+            // Looks again when the time is over, and gives up then.
+            let pause = if hopeless && retryable && left > RETRY_PAUSE { left.min(pause) } else { left };
+            let _ = tokio::time::timeout(pause, self.changes.changed()).await;
         }
-    }
-
-    /// Whether what was given up may be asked for again by itself.
-    fn may_come_back(&self) -> bool {
-        self.live.trouble(self.at).is_some_and(|trouble| trouble.retryable)
     }
 
     /// How much longer to wait though nothing will come by itself: for credentials, or for an upstream that may come back,
     /// and not for ever.
-    fn patience(&self, since: &mut Option<Instant>) -> Result<Option<Duration>, Fault> {
-        let trouble = self.live.trouble(self.at);
-        // Without a reason it is being tried again at this moment.
-        // Within an opening nobody waits for an upstream that fails: who opens a session would rather know soon.
-        let hopeful = |trouble: &Fault| trouble.wants_auth() || trouble.retryable && self.session.is_some();
+    fn patience(&self, trouble: Option<Fault>, since: &mut Option<Instant>) -> Result<Duration, Fault> {
+        // Without a reason it is being tried again at this moment. Within an opening nobody waits: who opens a session would
+        // rather know soon.
+        let hopeful = |trouble: &Fault| self.session.is_some() && (trouble.wants_auth() || trouble.retryable);
         let wanted = trouble.as_ref().is_none_or(hopeful) && !self.live.is_dead();
         let patience = self.live.patience();
         let most = match &trouble {
@@ -121,10 +129,10 @@ impl Cursor {
             return Err(fault);
         }
         if let (true, Some(session)) = (fault.wants_auth(), &self.session) {
-            session.ask_for_credentials(&fault);
+            session.ask_for_credentials(&self.live, &fault);
         }
         let waited = since.get_or_insert_with(Instant::now).elapsed();
-        most.checked_sub(waited).filter(|left| !left.is_zero()).map(Some).ok_or(fault)
+        most.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(fault)
     }
 
     async fn frame(&mut self, range: Range<u64>, lease: Lease) -> Result<Bytes, Fault> {
@@ -160,7 +168,7 @@ impl AsRef<[u8]> for Leased {
 
 /// All bytes of a range, in memory of their own.
 pub async fn read(live: &Arc<Live>, range: Range<u64>) -> Result<Bytes, Fault> {
-    let mut cursor = Cursor::open(live, range.clone(), None)?;
+    let mut cursor = Cursor::open(live, range.clone(), None, true)?;
     let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
     while let Some(frame) = cursor.next().await? {
         whole.extend_from_slice(&frame);
@@ -182,7 +190,7 @@ pub fn stream(
         pieces.extend(film.parts(range).into_iter().map(Piece::Part));
     }
     pieces.extend(text(closing));
-    let mut state = Serving { session, pieces: pieces.into_iter(), now: None, ahead: false };
+    let mut state = Serving { session, pieces: pieces.into_iter(), now: None, ahead: false, first: true };
     state.begin()?;
     Ok(futures_util::stream::try_unfold(state, |mut state| async move {
         match state.next().await {
@@ -219,6 +227,8 @@ struct Serving {
     now: Option<Now>,
     /// Whether what comes after this piece was asked for.
     ahead: bool,
+    /// Whether no piece has begun.
+    first: bool,
 }
 
 impl Serving {
@@ -232,7 +242,8 @@ impl Serving {
                 None => Now::Zeros(part.range.end - part.range.start),
                 Some(live) => {
                     let guard = self.session.reading(&live, part.range.clone());
-                    let cursor = Cursor::open(&live, part.range, Some(self.session.clone()))?;
+                    let anew = std::mem::take(&mut self.first);
+                    let cursor = Cursor::open(&live, part.range, Some(self.session.clone()), anew)?;
                     Now::Bytes { live, cursor, guard }
                 }
             },
@@ -270,7 +281,7 @@ impl Serving {
                         }
                         Ok(None) => self.now = None,
                         Err(fault) => {
-                            self.session.reader_failed(&fault);
+                            self.session.reader_failed(live, &fault);
                             return Err(fault);
                         }
                     }

@@ -243,14 +243,17 @@ impl Keeper {
     /// Counts from time to time, and when the bounds have changed, and evicts what is too much; for as long as the keeper
     /// lives.
     pub async fn keep_within(keeper: Weak<Keeper>) {
+        let mut pause = VAIN_PAUSE / 2;
         loop {
             let Some(keeper) = keeper.upgrade() else { return };
             keeper.stay_within().await;
-            // What is in use now may go soon.
-            let pause = if keeper.state().is_over() { VAIN_PAUSE } else { RECOUNT };
+            // What is in use now may go soon, and a look at everything is not free.
+            pause = if keeper.state().is_over() { pause.saturating_mul(2).min(RECOUNT) } else { RECOUNT };
             let changed = keeper.changed.clone();
             drop(keeper);
-            let _ = tokio::time::timeout(pause, changed.notified()).await;
+            if tokio::time::timeout(pause, changed.notified()).await.is_ok() || pause == RECOUNT {
+                pause = VAIN_PAUSE / 2;
+            }
         }
     }
 

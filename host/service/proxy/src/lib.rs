@@ -246,10 +246,8 @@ impl Proxy {
     /// Ends a session. What it fetched stays in the cache.
     pub async fn close(&self, id: SessionId) -> bool {
         let Some(session) = self.sessions().remove(&id) else { return false };
-        let live = session.live();
-        session.close();
-        // Durable before it is let go of, so that whoever opens the object next finds all of it.
-        if let Some(live) = live {
+        // Durable before they are let go of, so that whoever opens an object next finds all of it.
+        for live in session.close() {
             live.flush().await;
         }
         persist::forget(self, id).await;

@@ -74,6 +74,8 @@ struct Shared {
     download: Meter,
     /// Where it waits for a place.
     waits_at: Option<Arc<Pool>>,
+    /// When what failed was last tried again because somebody waits for it.
+    retried: Option<Instant>,
     /// How long spans are at the moment.
     span_length: u64,
     /// Bytes go to memory, so that less is fetched ahead.
@@ -122,6 +124,7 @@ impl Live {
                 troubles: VecDeque::new(),
                 download: Meter::new(Instant::now()),
                 waits_at: None,
+                retried: None,
                 span_length: 0,
                 straitened: false,
                 pace: Pace::new(None, Instant::now()),
@@ -182,6 +185,19 @@ impl Live {
         shared.upstream = upstream;
         shared.troubles.clear();
         drop(shared);
+        self.handle(Input::Retry);
+    }
+
+    /// Has what failed tried again, unless somebody else has had that done within the last so long.
+    pub fn retry_now_and_then(self: &Arc<Self>, pause: Duration) {
+        let now = Instant::now();
+        {
+            let mut shared = self.shared();
+            if shared.retried.is_some_and(|at| now.duration_since(at) < pause) {
+                return;
+            }
+            shared.retried = Some(now);
+        }
         self.handle(Input::Retry);
     }
 
@@ -484,14 +500,16 @@ impl Live {
         shared.troubles.iter().rev().find(about).map(|(_, fault)| fault.clone())
     }
 
-    /// A number for a new reader; none when there are too many.
-    pub fn open_reader(self: &Arc<Self>, range: Range<u64>) -> Option<ReaderId> {
+    /// A number for a new reader; none when there are too many. If it is somebody new who wants it, what failed before may
+    /// work now.
+    pub fn open_reader(self: &Arc<Self>, range: Range<u64>, anew: bool) -> Option<ReaderId> {
         if !self.machine().has_room() {
             return None;
         }
         let reader = ReaderId(self.next_reader.fetch_add(1, Ordering::Relaxed));
-        // Someone new wants it: what failed before may work now.
-        self.handle(Input::Retry);
+        if anew {
+            self.handle(Input::Retry);
+        }
         self.handle(Input::Open { reader, range });
         Some(reader)
     }

@@ -47,10 +47,12 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
     };
     let meta = film.root().hold().meta();
     let media_type = content_type(&session, &film, &meta);
+    // A title may be made of several files, each with a date of its own.
+    let last_modified = meta.validators.last_modified.as_deref().filter(|_| film.about().is_none());
     let representation = Representation {
         length: film.length(),
         etag: Some(film.etag()),
-        last_modified: meta.validators.last_modified.as_deref(),
+        last_modified,
         date: meta.validators.date.as_deref(),
     };
     let decision = decision(request.method(), request.headers(), &representation);
@@ -68,7 +70,7 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
     }
     // A player may keep it, and has to ask whether it is still so.
     set(header::CACHE_CONTROL, "private, no-cache");
-    if let Some(date) = &meta.validators.last_modified {
+    if let Some(date) = last_modified {
         set(header::LAST_MODIFIED, date);
     }
     let (status, parts, closing, length, kind) = match decision {

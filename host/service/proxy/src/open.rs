@@ -63,7 +63,7 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     session.set_live(live.clone(), place, name.clone(), live.hold().meta().content_type);
     if let Some(fault) = wants {
         // What is cached is served meanwhile, unless it takes a look to know what of it.
-        if titles::is_plain(&live.hold().meta()) {
+        if titles::is_plain(proxy, &request, &live.hold().meta(), name.as_deref()) {
             session.set_plain_for_now();
         }
         return Err(fault);
@@ -381,7 +381,8 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
             ..limits
         };
     }
-    let etag = format!("\"{id}-{}\"", meta.generation);
+    // Generations begin anew when all of an object was evicted; the time when it was made tells them apart then.
+    let etag = format!("\"{id}-{:x}-{}\"", meta.created_ms, meta.generation);
     let under_way = upstream.primed();
     let live = Live::new(hold, granules, upstream, limits, etag, config.patience);
     proxy.keeper.opened(id, &live);
@@ -394,13 +395,28 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
 
 /// Fetches what a player needs first, all at once, and waits for it, but not for ever: a slow upstream plays slowly.
 async fn warm(film: &Film, first: &[IndexRange]) -> Result<(), Fault> {
-    let parts: Vec<_> = first
+    let mut parts: Vec<(Arc<Live>, Range<u64>)> = Vec::new();
+    let ranges = first
         .iter()
         .map(|range| range.offset.min(film.total())..range.offset.saturating_add(range.length).min(film.total()))
-        .filter(|range| !range.is_empty())
-        .flat_map(|range| film.parts(range))
-        .filter_map(|part| Some((part.live?, part.range)))
-        .collect();
+        .filter(|range| !range.is_empty());
+    for part in ranges.flat_map(|range| film.parts(range)) {
+        let Some(live) = part.live else { continue };
+        // Pieces that lie side by side, or in one granule, are one to the cache.
+        let near = u64::from(live.hold().geometry().granule());
+        match parts.last_mut() {
+            Some((last, range))
+                if Arc::ptr_eq(last, &live)
+                    && range.start <= part.range.start
+                    && part.range.start <= range.end.saturating_add(near) =>
+            {
+                range.end = range.end.max(part.range.end);
+            }
+            _ => parts.push((live, part.range)),
+        }
+    }
+    // What is scattered further is fetched when it is read.
+    parts.truncate(Limits::default().max_warm);
     for (live, range) in &parts {
         live.handle(Input::Warm { range: range.clone() });
     }

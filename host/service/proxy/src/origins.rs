@@ -60,6 +60,8 @@ pub struct Slot {
     pool: Arc<Pool>,
     id: RequestId,
     ended: bool,
+    /// Shared by all requests of one upstream.
+    requests: Option<Arc<()>>,
 }
 
 /// What people are told about an origin.
@@ -206,7 +208,7 @@ impl Pool {
     }
 
     fn begin(self: &Arc<Self>, state: &mut State, now: Instant) -> Slot {
-        Slot { pool: self.clone(), id: state.model.begin(now), ended: false }
+        Slot { pool: self.clone(), id: state.model.begin(now), ended: false, requests: None }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,9 +217,15 @@ impl Pool {
 }
 
 impl Slot {
-    /// Whether other requests run at the same origin.
+    /// It is for a request of somebody who has no others but those that hold `requests`.
+    pub fn belongs_to(&mut self, requests: &Arc<()>) {
+        self.requests = Some(requests.clone());
+    }
+
+    /// Whether others of the same one are under way.
     pub fn has_company(&self) -> bool {
-        self.pool.standing().in_flight > 1
+        // One is held by whom they belong to, and one by this.
+        self.requests.as_ref().is_some_and(|requests| Arc::strong_count(requests) > 2)
     }
 
     /// The head of the answer has come.

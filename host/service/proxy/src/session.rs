@@ -192,6 +192,8 @@ struct Inner {
     place: Option<Arc<Place>>,
     /// The object that was opened; a renewed address is one of the same bytes.
     object: Option<(ObjectId, String)>,
+    /// The same of the files beside it, by their names.
+    beside: BTreeMap<String, (ObjectId, String)>,
     opening: Option<JoinHandle<()>>,
 }
 
@@ -349,6 +351,7 @@ impl Session {
                 live: None,
                 place: None,
                 object: None,
+                beside: BTreeMap::new(),
                 opening: None,
             }),
             served: Mutex::new(Meter::new(now)),
@@ -452,9 +455,10 @@ impl Session {
         }
     }
 
-    /// A reader cannot go on without new credentials. While an opening runs, that one finds out by itself.
-    pub(crate) fn ask_for_credentials(&self, fault: &Fault) {
-        if self.state() == State::Ready {
+    /// A reader of a file cannot go on without new credentials. While an opening runs, that one finds out by itself; what the
+    /// session has replaced meanwhile does not count.
+    pub(crate) fn ask_for_credentials(&self, live: &Arc<Live>, fault: &Fault) {
+        if self.state() == State::Ready && self.files().iter().any(|file| Arc::ptr_eq(file, live)) {
             self.fail(fault.clone());
         }
     }
@@ -487,6 +491,15 @@ impl Session {
         self.inner().object.clone()
     }
 
+    /// The object of a file beside it.
+    pub(crate) fn object_beside(&self, name: &str) -> Option<(ObjectId, String)> {
+        self.inner().beside.get(name).cloned()
+    }
+
+    pub(crate) fn set_object_beside(&self, name: &str, id: ObjectId, key: &str) {
+        self.inner().beside.insert(name.to_owned(), (id, key.to_owned()));
+    }
+
     pub(crate) fn set_object(&self, id: ObjectId, key: String) {
         self.inner().object = Some((id, key));
     }
@@ -499,8 +512,13 @@ impl Session {
             _ => false,
         };
         if (beside || inner.live.as_ref().is_some_and(|live| live.is_dead())) && inner.state != State::Closed {
+            if let Some(opening) = inner.opening.take() {
+                opening.abort();
+            }
+            if let Shape::Titles(titles) = std::mem::take(&mut inner.shape) {
+                titles.files.iter().for_each(|file| file.leave(self.id));
+            }
             (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
-            inner.shape = Shape::Unknown;
             inner.facts = Facts::default();
         }
     }
@@ -520,10 +538,11 @@ impl Session {
         if inner.state == State::Closed {
             return;
         }
-        live.set_bandwidth(self.id, self.bandwidth);
-        if !inner.live.as_ref().is_some_and(|before| Arc::ptr_eq(before, &live)) {
-            inner.shape = Shape::Unknown;
+        let is_same = inner.live.as_ref().is_some_and(|before| Arc::ptr_eq(before, &live));
+        if !is_same && let Shape::Titles(titles) = std::mem::take(&mut inner.shape) {
+            titles.files.iter().for_each(|file| file.leave(self.id));
         }
+        live.set_bandwidth(self.id, self.bandwidth);
         inner.live = Some(live);
         inner.place = Some(place);
         inner.name = name.or(inner.name.take());
@@ -592,14 +611,21 @@ impl Session {
         self.tell(name);
     }
 
-    pub(crate) fn close(&self) {
-        let live = self.live();
+    /// Ends it; the answer is the files that it had open.
+    pub(crate) fn close(&self) -> Vec<Arc<Live>> {
+        let files = self.files();
         self.inner().state = State::Closed;
         self.suspend();
-        if let Some(live) = live {
-            live.wake();
-        }
+        files.iter().for_each(|live| live.wake());
         self.tell("closed");
+        files
+    }
+
+    /// The file that was asked for, and those beside it.
+    pub(crate) fn files(&self) -> Vec<Arc<Live>> {
+        let inner = self.inner();
+        let beside = inner.titles().map(|titles| titles.files.to_vec()).unwrap_or_default();
+        inner.live.iter().cloned().chain(beside).collect()
     }
 
     /// Lets go of everything that runs.
@@ -649,11 +675,13 @@ impl Session {
     }
 
     /// A response ended short. If new credentials would help, people are asked for them.
-    pub(crate) fn reader_failed(&self, fault: &Fault) {
+    pub(crate) fn reader_failed(&self, live: &Arc<Live>, fault: &Fault) {
         if fault.is_change() {
             // The next request opens what is there now, as a new version.
             self.let_go_of_the_dead();
-        } else if fault.wants_auth() || fault.code == "disk" {
+        } else if fault.wants_auth() {
+            self.ask_for_credentials(live, fault);
+        } else if fault.code == "disk" {
             self.fail(fault.clone());
         }
     }
@@ -683,7 +711,7 @@ impl Session {
                             return Err(fault.clone());
                         }
                     }
-                    _ => {}
+                    _ => until = None,
                 }
             }
             let changed = progress.changed();

@@ -19,6 +19,8 @@ use crate::upstream::{Route, Sample, Upstream};
 
 /// Attempts in a row that brought nothing before a span is given up.
 const ATTEMPTS: u32 = 5;
+/// Refusals in a row that may be meant for the number of connections. By then there are few.
+const REFUSALS: u32 = 4;
 /// The pause after the first of them; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest that an upstream's `Retry-After` is waited for here.
@@ -101,7 +103,7 @@ enum End {
 impl Work {
     /// Attempts, with pauses and renewals between them. An attempt that brought bytes starts the count anew.
     async fn fetch(&mut self) -> Result<End, Fault> {
-        let mut failures = 0;
+        let (mut failures, mut refusals) = (0, 0);
         let mut renewed = None;
         while self.at < self.end {
             let (before, epoch) = (self.at, self.upstream.epoch());
@@ -111,8 +113,10 @@ impl Work {
                 Err(fault) => fault,
             };
             if self.at > before {
-                failures = 0;
+                (failures, refusals) = (0, 0);
             }
+            refusals += u32::from(fault.retryable && fault.upstream_status == Some(403));
+            let fault = if refusals >= REFUSALS { as_refused(fault) } else { fault };
             if let Some(reason) = fault.renew {
                 // Renewed once already, and refused again: the user has to help.
                 if renewed == Some(epoch) || renewed.is_some() && self.at == before {
@@ -281,6 +285,16 @@ impl Work {
 /// What to report when the renewal failed too: the plugin's word if it asks for credentials, else what the upstream said.
 fn worse(upstream: Fault, plugin: Fault) -> Fault {
     if plugin.wants_auth() || upstream.wants_auth() { Fault { renew: None, ..plugin } } else { upstream }
+}
+
+/// What was taken for a refusal of one connection more is one of the credentials.
+fn as_refused(fault: Fault) -> Fault {
+    let message = "the server wants other credentials (status 403)";
+    Fault {
+        upstream_status: fault.upstream_status,
+        renew: Some("denied"),
+        ..Fault::new(plugin::code::AUTH_REQUIRED, message)
+    }
 }
 
 /// How long to wait after so many failures in a row.

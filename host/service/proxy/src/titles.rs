@@ -44,15 +44,38 @@ struct Kept {
     /// As the detector gave them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     titles: Vec<contract::Title>,
-    /// The names of the files that extents count from 1.
+    /// The files that extents count from 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    siblings: Vec<String>,
+    siblings: Vec<KeptSibling>,
 }
 
-/// Whether the file was looked at before and is served as it is.
-pub fn is_plain(meta: &Meta) -> bool {
-    let titles = meta.layout.as_ref().and_then(|known| known.get("titles")).and_then(serde_json::Value::as_array);
-    titles.is_none_or(Vec::is_empty)
+/// Whether the file is served as it is, as far as that can be told without a look at it.
+pub fn is_plain(proxy: &Proxy, request: &NewSession, meta: &Meta, name: Option<&str>) -> bool {
+    match (request.title.as_deref(), &meta.layout) {
+        (Some(title), _) => title == WHOLE,
+        (None, Some(known)) => known.get("titles").and_then(serde_json::Value::as_array).is_none_or(Vec::is_empty),
+        (None, None) => !name_tells_of_titles(proxy, name),
+    }
+}
+
+fn name_tells_of_titles(proxy: &Proxy, name: Option<&str>) -> bool {
+    let named = name.map(|name| proxy.plugins.detectors(&[], Some(name))).unwrap_or_default();
+    named.iter().any(|detector| detector.finds_titles())
+}
+
+/// A file beside the one that was asked for, as it was when the detector saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptSibling {
+    name: String,
+    /// None if there was no such file.
+    etag: Option<String>,
+}
+
+impl KeptSibling {
+    fn of(sibling: &Sibling) -> KeptSibling {
+        let etag = sibling.file.as_ref().map(|file| file.etag().to_owned());
+        KeptSibling { name: sibling.name.clone(), etag }
+    }
 }
 
 /// Finds out what an open file holds, tells the session, and gives back what is played and what of it a player needs first.
@@ -64,7 +87,7 @@ pub async fn look(
     name: Option<&str>,
 ) -> Result<(Film, Vec<IndexRange>), Fault> {
     let root = Film::whole(live.clone());
-    let beside = Siblings { proxy, request, opened: Mutex::default() };
+    let beside = Siblings { proxy, session, request, opened: Mutex::default() };
     let plainly = || session.set_shape(Shape::Plain);
     let wants_whole = request.title.as_deref() == Some(WHOLE);
     let kept = match look_at_root(proxy, &root, &beside, name, request, plainly).await {
@@ -140,8 +163,14 @@ async fn look_at_root(
     if let Some(known) = known.filter(|known| request.start_ms.is_none() || !known.titles.is_empty()) {
         if known.titles.is_empty() {
             plainly();
+            return Ok(known);
         }
-        return Ok(known);
+        let names: Vec<String> = known.siblings.iter().map(|sibling| sibling.name.clone()).collect();
+        let now: Vec<KeptSibling> =
+            beside.take(&names).await?.iter().map(|(sibling, _)| KeptSibling::of(sibling)).collect();
+        if now == known.siblings {
+            return Ok(known);
+        }
     }
     // By its name it may be known at once that nobody will find titles in it.
     let named = name.map(|name| proxy.plugins.detectors(&[], Some(name))).unwrap_or_default();
@@ -168,7 +197,7 @@ async fn look_at_root(
             ..Kept::default()
         });
     };
-    let siblings = found.siblings.into_iter().map(|sibling| sibling.name).collect();
+    let siblings = found.siblings.iter().map(KeptSibling::of).collect();
     let titles = found.layout.titles.clone();
     let kept = Kept { facts: facts(found.layout, meta.content_type, live.length()), titles, siblings };
     let extents: usize = kept.titles.iter().map(|title| title.extents.len()).sum();
@@ -208,7 +237,8 @@ async fn titles(kept: &Kept, live: Arc<Live>, beside: &Siblings<'_>) -> Result<O
     let mut sizes = vec![live.length()];
     let mut files = vec![live.clone()];
     let mut places = Vec::new();
-    for (sibling, place) in beside.take(&kept.siblings).await? {
+    let names: Vec<String> = kept.siblings.iter().map(|sibling| sibling.name.clone()).collect();
+    for (sibling, place) in beside.take(&names).await? {
         // Where there is none the numbers count on: as a file without bytes it is in no title.
         sizes.push(sibling.file.as_ref().map_or(Some(0), |file| file.length()));
         files.push(sibling.file.unwrap_or_else(|| live.clone()));
@@ -378,6 +408,7 @@ async fn update(live: &Arc<Live>, note: impl FnOnce(&mut Meta) + Send + 'static)
 /// Files beside the one that was asked for: the same address with another name at its end.
 struct Siblings<'a> {
     proxy: &'a Arc<Proxy>,
+    session: &'a Session,
     request: &'a NewSession,
     /// Those that were opened, so that they are opened once.
     opened: Mutex<Vec<(String, Option<Opened>)>>,
@@ -388,7 +419,10 @@ impl Siblings<'_> {
         let Some(url) = key::beside(&self.request.url, name) else { return Ok(None) };
         let file_key = self.request.file_key.as_ref().map(|own| format!("{own}/{name}"));
         let request = NewSession { url, headers: self.request.headers.clone(), file_key, ..NewSession::default() };
-        match file(self.proxy, &request, None, |_, _| {}).await {
+        // A renewed address is one of the same bytes, of these files too.
+        let known = self.session.object_beside(name);
+        let asked = |id, key: &str| self.session.set_object_beside(name, id, key);
+        match file(self.proxy, &request, known, asked).await {
             Ok(Opened { wants: Some(fault), .. }) => Err(fault),
             Ok(opened) => Ok(Some(opened)),
             Err(fault) if matches!(fault.code.as_str(), code::NOT_FOUND | "gone") => Ok(None),

@@ -59,9 +59,10 @@ impl Upstream {
         plan: &Plan,
         route: &Route,
         range: Range<u64>,
-        slot: Slot,
+        mut slot: Slot,
         asking: Asking,
     ) -> Result<Answer, Fault> {
+        slot.belongs_to(&self.requests);
         let Some(Origin::Http { urls, headers, offset }) =
             plan.segments().get(route.segment).map(|found| &found.origin)
         else {
@@ -124,11 +125,13 @@ impl Upstream {
             }
         }
         let fault = first_fault.unwrap_or_else(|| Fault::new(code::INTERNAL, "the segment has no address"));
-        // A server that bears fewer connections than there are may say so with any refusal. Alone, it means what it says.
-        let crowded = fault.upstream_status == Some(403) && trust == Trust::Proven && slot.has_company();
-        let fault = match crowded {
+        // A server that bears fewer connections than there are may say so with any refusal. To the only request for a file it
+        // means what it says.
+        let is_crowded = fault.upstream_status == Some(403) && trust == Trust::Proven && slot.has_company();
+        let fault = match is_crowded {
             true => Fault {
                 retryable: true,
+                upstream_status: Some(403),
                 ..Fault::new(code::THROTTLED, "the server refuses a further connection (status 403)")
             },
             false => fault,

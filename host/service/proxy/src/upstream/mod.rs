@@ -49,6 +49,8 @@ pub struct Upstream {
     named: Option<fetch::Origin>,
     origins: Arc<Origins>,
     state: Mutex<State>,
+    /// Each request that is under way holds it.
+    requests: Arc<()>,
     /// Held while the plan is renewed, so that it is renewed once for all who wait.
     renewing: AsyncMutex<()>,
     /// Held while bytes are compared, for the same reason.
@@ -155,6 +157,7 @@ impl Upstream {
             named,
             origins,
             state: Mutex::new(state),
+            requests: Arc::default(),
             renewing: AsyncMutex::default(),
             proving: AsyncMutex::default(),
             primed: Mutex::default(),

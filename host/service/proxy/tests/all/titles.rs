@@ -216,3 +216,41 @@ async fn what_is_encrypted_is_refused_and_still_there_as_it_is() {
     until(&whole, State::Ready).await;
     assert!(engine.whole(&whole).await.bytes == bytes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_beside_that_was_replaced_is_looked_at_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, other) = (image(b'2', 300_000), media(500_000), media(410_000));
+    let origin = Origin::with(Behaviour { bytes: Arc::new(one.clone()), ..Behaviour::default() }).await;
+    origin.change(|behaviour| behaviour.beside = vec![("/film.002".into(), Arc::new(two.clone()))]);
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&origin.url).await;
+    assert!(engine.whole(&session).await.bytes == [&one[1000..], &two[10..]].concat());
+    engine.proxy.close(session.id()).await;
+    origin.change(|behaviour| behaviour.beside[0].1 = Arc::new(other.clone()));
+    let session = engine.ready(&origin.url).await;
+    assert!(engine.whole(&session).await.bytes == [&one[1000..], &other[10..]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_are_for_the_files_beside_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (image(b'2', 300_000), media(9_000_000));
+    let film = [&one[1000..], &two[10..]].concat();
+    let origin = Origin::of(one).await;
+    origin.change(|behaviour| behaviour.beside = vec![("/film.002".into(), Arc::new(two.clone()))]);
+    let engine = Engine::patient(dir.path());
+    let session = engine.ready(&format!("{}?token=old", origin.url)).await;
+    origin.change(|behaviour| behaviour.token = Some("Bearer good".into()));
+    let rescue = async {
+        until(&session, State::AuthRequired).await;
+        let path = format!("/api/v1/sessions/{}/auth", session.id());
+        let body = format!(r#"{{"url": "{}?token=new", "headers": {{"authorization": "Bearer good"}}}}"#, origin.url);
+        let renewed = engine.ask("PUT", &path, &[("content-type", "application/json")], &body).await;
+        assert_eq!(renewed.status, StatusCode::OK);
+    };
+    let (answered, ()) = tokio::join!(engine.whole(&session), rescue);
+    assert!(!answered.short && answered.bytes == film, "{} bytes came", answered.bytes.len());
+    until(&session, State::Ready).await;
+    assert!(engine.whole(&session).await.bytes == film);
+}
