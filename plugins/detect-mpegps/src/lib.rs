@@ -11,6 +11,7 @@ mod stream;
 
 use mediahost_plugin_sdk::container_detector;
 use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
+use mediahost_plugin_sdk::detect::stamp::{WRAP, since};
 use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
 use packs::Pack;
 use stream::Survey;
@@ -25,10 +26,8 @@ const TAIL_BYTES: u64 = 1 << 20;
 const TAIL_GUESS: u64 = 256 << 10;
 /// A time stamp that yields more than this many bits per second is no measure of the whole.
 const MAX_BIT_RATE: u64 = 2_000_000_000;
-/// Longer than a time stamp of 33 bits at 90 kHz can tell.
-const WRAP_90K: u64 = 1 << 33;
 /// Times that are further apart went backwards: the clock was set anew on the way.
-const HALF_90K: u64 = WRAP_90K / 2;
+const HALF_90K: u64 = WRAP / 2;
 /// How the time to start from is looked for.
 const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: READ_AHEAD };
 
@@ -77,11 +76,6 @@ fn duration_ms(subject: &Subject, head: &Survey, size: u64) -> Result<Option<u64
         }
     }
     Ok(None)
-}
-
-/// Ticks from one time to a later one, over an overflow if need be.
-fn since(first: u64, last: u64) -> u64 {
-    last.wrapping_sub(first) % WRAP_90K
 }
 
 /// Finds where playing will start. Streams tell time better: writers that fall behind let the packs' clock run away.

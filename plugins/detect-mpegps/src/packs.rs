@@ -1,6 +1,7 @@
 //! Packs and packets: where they begin, and what their headers say (ISO/IEC 13818-1 §2.5.3, 11172-1 §2.4.3).
 
 use mediahost_plugin_sdk::detect::bytes::{Cursor, find};
+use mediahost_plugin_sdk::detect::stamp;
 
 /// The start code of a pack.
 pub const PACK: [u8; 4] = [0, 0, 1, 0xBA];
@@ -25,7 +26,7 @@ impl Pack {
     pub fn parse(bytes: &[u8]) -> Option<Pack> {
         let b = bytes.get(..12).filter(|b| b[..4] == PACK)?;
         if b[4] >> 4 == 2 && b[4] & b[6] & b[8] & 1 == 1 {
-            return Some(Pack { clock_90k: time_90k(&b[4..9]), is_first_version: true, length: 12 });
+            return Some(Pack { clock_90k: time_90k(&b[4..])?, is_first_version: true, length: 12 });
         }
         if b[4] >> 6 != 1 || b[4] & b[6] & b[8] & 4 == 0 || b[9] & 1 == 0 {
             return None;
@@ -58,13 +59,9 @@ impl Pack {
     }
 }
 
-/// A time stamp, spread over five bytes with a marker after each part.
-fn time_90k(b: &[u8]) -> u64 {
-    u64::from(b[0] >> 1 & 7) << 30
-        | u64::from(b[1]) << 22
-        | u64::from(b[2] >> 1) << 15
-        | u64::from(b[3]) << 7
-        | u64::from(b[4] >> 1)
+/// A time stamp; none if there are not five bytes.
+fn time_90k(b: &[u8]) -> Option<u64> {
+    b.first_chunk().copied().map(stamp::read)
 }
 
 /// What a program stream is made of.
@@ -92,7 +89,7 @@ impl<'a> Packet<'a> {
     fn parse(id: u8, body: &'a [u8]) -> Option<Packet<'a>> {
         if body.first()? >> 6 == 2 {
             let payload = body.get(3 + usize::from(*body.get(2)?)..)?;
-            let time_90k = body.get(3..8).filter(|_| body[1] & 0x80 != 0).map(time_90k);
+            let time_90k = body.get(3..8).filter(|_| body[1] & 0x80 != 0).and_then(time_90k);
             let scrambled = body[0] & 0x30 != 0;
             return Some(Packet { id, time_90k, payload: if scrambled { &[] } else { payload } });
         }
@@ -110,7 +107,7 @@ impl<'a> Packet<'a> {
             _ => return None,
         };
         let payload = rest.get(header..)?;
-        Some(Packet { id, time_90k: has_time.then(|| time_90k(&rest[..5])), payload })
+        Some(Packet { id, time_90k: if has_time { time_90k(rest) } else { None }, payload })
     }
 }
 

@@ -6,6 +6,8 @@ use mediahost_plugin_sdk::detect::codec::{
     MPEG_SEQUENCE, Picture, Sound, ac3, adts, avc_sps, dts, hevc_sps, is_eac3, mpeg_audio, mpeg_video, mpeg_video_codec,
 };
 
+use mediahost_plugin_sdk::detect::stamp::{earlier, later};
+
 use crate::packs::{Packet, Unit, units};
 
 /// Streams that are told apart, at most.
@@ -16,8 +18,6 @@ const MAX_KEPT: usize = 8192;
 const MIN_NEW: usize = 512;
 /// What may look like a parameter set of H.264 and be none, as slices of MPEG-2 do: after so many no more are tried.
 const MAX_TRIES: u32 = 1024;
-/// Half of the range of a time stamp: what is further away lies on the other side of its overflow.
-const HALF_90K: u64 = 1 << 32;
 /// The stream that shares its packets among streams of its own.
 const PRIVATE_1: u8 = 0xBD;
 /// Bytes in front of the sound in a packet of a DVD: the number, how many frames begin, where the first one does.
@@ -398,29 +398,9 @@ fn parameter_set(
     None
 }
 
-fn is_earlier(a: u64, b: u64) -> bool {
-    b.wrapping_sub(a) & (2 * HALF_90K - 1) < HALF_90K
-}
-
-fn earlier(a: u64, b: u64) -> u64 {
-    if is_earlier(a, b) { a } else { b }
-}
-
-fn later(a: u64, b: u64) -> u64 {
-    if is_earlier(a, b) { b } else { a }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_stamps_overflow() {
-        let end = (1 << 33) - 5;
-        for (a, b, first) in [(10, 20, 10), (20, 10, 10), (end, 3, end), (3, end, end)] {
-            assert_eq!((earlier(a, b), later(a, b)), (first, a + b - first), "{a} {b}");
-        }
-    }
 
     #[test]
     fn maps() {

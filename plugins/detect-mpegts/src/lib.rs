@@ -15,6 +15,7 @@ mod stream;
 
 use mediahost_plugin_sdk::container_detector;
 use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
+use mediahost_plugin_sdk::detect::stamp::since;
 use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
 use packets::Grid;
 use programme::Programme;
@@ -26,8 +27,6 @@ const HEAD_BYTES: u64 = 1 << 20;
 const TAIL_BYTES: u64 = 1 << 20;
 /// What is enough of the tail unless the bit rate is very high.
 const TAIL_GUESS: u64 = 256 << 10;
-/// Longer than a time stamp of 33 bits at 90 kHz can tell.
-const WRAP_90K: u64 = 1 << 33;
 /// A time stamp that yields more than this many bits per second is no measure of the whole.
 const MAX_BIT_RATE: u64 = 2_000_000_000;
 /// How the time to start from is looked for.
@@ -94,11 +93,6 @@ fn duration_ms(
         }
     }
     Ok(None)
-}
-
-/// Ticks from one time to a later one, over an overflow if need be.
-fn since(first: u64, last: u64) -> u64 {
-    last.wrapping_sub(first) % WRAP_90K
 }
 
 /// Finds where playing will start by the time stamps of streams, or by the programme clock where they are hidden.

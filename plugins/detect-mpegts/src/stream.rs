@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mediahost_plugin_sdk::detect::Track;
 use mediahost_plugin_sdk::detect::bytes::find;
 use mediahost_plugin_sdk::detect::codec::{Picture, Sound, ac3, adts, avc_sps, hevc_sps, mpeg_audio, mpeg_video};
+use mediahost_plugin_sdk::detect::stamp::{self, earlier, later};
 
 use crate::packets::Packet;
 use crate::programme::Programme;
@@ -13,8 +14,6 @@ use crate::programme::Programme;
 const MAX_UNIT: usize = 4096;
 /// Units of one stream that are looked at before its headers are given up.
 const MAX_UNITS: u32 = 8;
-/// Half of the range of a time stamp: what is further away lies on the other side of its overflow.
-const HALF_90K: u64 = 1 << 32;
 
 /// What a run of packets tells.
 #[derive(Default)]
@@ -203,39 +202,13 @@ fn unit(payload: &[u8]) -> Option<(Option<u64>, &[u8])> {
         return None;
     }
     let body = payload.get(9 + usize::from(*payload.get(8)?)..)?;
-    let time = payload.get(9..14).filter(|_| payload[7] & 0x80 != 0).map(|b| {
-        u64::from(b[0] >> 1 & 7) << 30
-            | u64::from(b[1]) << 22
-            | u64::from(b[2] >> 1) << 15
-            | u64::from(b[3]) << 7
-            | u64::from(b[4] >> 1)
-    });
+    let time = payload.get(9..14).filter(|_| payload[7] & 0x80 != 0).and_then(|b| b.try_into().ok()).map(stamp::read);
     Some((time, body))
-}
-
-fn is_earlier(a: u64, b: u64) -> bool {
-    b.wrapping_sub(a) & (2 * HALF_90K - 1) < HALF_90K
-}
-
-fn earlier(a: u64, b: u64) -> u64 {
-    if is_earlier(a, b) { a } else { b }
-}
-
-fn later(a: u64, b: u64) -> u64 {
-    if is_earlier(a, b) { b } else { a }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_stamps_overflow() {
-        let end = (1 << 33) - 5;
-        for (a, b, first) in [(10, 20, 10), (20, 10, 10), (end, 3, end), (3, end, end)] {
-            assert_eq!((earlier(a, b), later(a, b)), (first, a + b - first), "{a} {b}");
-        }
-    }
 
     #[test]
     fn time_stamps_are_spread_over_five_bytes() {

@@ -36,6 +36,7 @@ pub use crate::bindings::media_source::mediahost::host::types::Error;
 pub mod bytes;
 pub mod codec;
 pub mod seek;
+pub mod stamp;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
