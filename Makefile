@@ -150,7 +150,7 @@ lint: plugins ## formatting, clippy and, where cargo-deny is installed, licences
 	$(CARGO) clippy -q --profile plugin --target $(WASM) --target-dir $(GUEST_DIR) $(addprefix -p ,$(PLUGINS) $(GUESTS)) -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check; else echo "lint: cargo-deny is not installed, so deny.toml was not checked"; fi
 
-TOOLS := ffmpeg nginx curl chromium mpv vlc genisoimage xorriso bd_list_titles dvdauthor lsdvd zip
+TOOLS := ffmpeg nginx curl chromium mpv vlc genisoimage xorriso bd_list_titles dvdauthor lsdvd zip python3
 # The packages of a tool that is not a package of its own name: VLC without its windows.
 PACKAGES_vlc := vlc-bin vlc-plugin-base
 PACKAGES_bd_list_titles := libbluray-bin

@@ -1,4 +1,7 @@
 //! Asks the detectors what a file contains, and fetches what they name.
+//!
+//! Owns: the rounds with one detector, their bounds, which detector is asked next, and which of their errors count.
+//! Leaves to others: what becomes of a layout ([`crate::titles`]), opening files beside the one in question ([`Beside`]).
 
 use std::sync::Arc;
 

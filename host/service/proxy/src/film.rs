@@ -2,7 +2,7 @@
 //!
 //! Owns: the way from bytes of a title to bytes of the files that the cache keeps. Titles keep nothing of their own: all
 //! of an image share what was fetched of it.
-//! Leaves to others: which titles there are ([`crate::open`]), which bytes they are made of (`core/cache/mapping`).
+//! Leaves to others: which titles there are ([`crate::titles`]), which bytes they are made of (`core/cache/mapping`).
 
 use std::ops::Range;
 use std::sync::Arc;
