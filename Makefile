@@ -15,9 +15,12 @@ PLUGINS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 GUESTS := $(patsubst %,guest-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/*/Cargo.toml))))
 CORES := $(patsubst %,mediahost-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard host/core/*/Cargo.toml))))
 SHELLS := $(patsubst %,mediahost-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard host/io/*/Cargo.toml host/service/*/Cargo.toml))))
+# Examples are projects of their own: a plugin has a plugin.json, and the others are programs.
 EXAMPLES := $(patsubst %/Cargo.toml,%,$(wildcard examples/*/Cargo.toml))
+EXAMPLE_PLUGINS := $(patsubst %/plugin.json,%,$(wildcard examples/*/plugin.json))
+EXAMPLE_PROGRAMS := $(filter-out $(EXAMPLE_PLUGINS),$(EXAMPLES))
 
-LIGHT := $(addprefix -p ,$(CORES) mediahost-plugin-sdk $(PLUGINS))
+LIGHT := $(addprefix -p ,$(CORES) mediahost-plugin-sdk mediahost-client $(PLUGINS))
 HEAVY := $(addprefix -p ,$(SHELLS) mediahost)
 # Starts the binary and links none of it, so it stands outside the set.
 E2E := -p mediahost-e2e
@@ -60,11 +63,15 @@ guests: target ## the components that the tests load: target/guests/<id>.wasm, t
 	@mkdir -p target/guests
 	$(if $(GUESTS),$(GUEST_BUILD) $(addprefix -p ,$(GUESTS)))
 	@$(call collect,target/guests,$(GUESTS))
-	$(foreach example,$(EXAMPLES),$(CARGO) build --release --target $(WASM) --manifest-path $(example)/Cargo.toml --target-dir target/examples$(newline))
+	$(foreach example,$(EXAMPLE_PLUGINS),$(CARGO) build --release --target $(WASM) --manifest-path $(example)/Cargo.toml --target-dir target/examples$(newline))
 	@mkdir -p target/example-plugins
-	@for id in $(notdir $(EXAMPLES)); do \
+	@for id in $(notdir $(EXAMPLE_PLUGINS)); do \
 	  cp "target/examples/$(WASM)/release/$${id//-/_}.wasm" "target/example-plugins/$$id.wasm"; \
 	done
+
+.PHONY: programs
+programs: ## the example programs: target/examples/release/<name>
+	$(foreach example,$(EXAMPLE_PROGRAMS),$(CARGO) build -q --release --manifest-path $(example)/Cargo.toml --target-dir target/examples$(newline))
 
 # collect <folder> <packages>: copies each component under its id, and only when it changed, so that what embeds or
 # watches the folder is not disturbed; removes components whose package is gone.
@@ -114,6 +121,7 @@ test: tools ## every test; sets up what they need and prints the seconds of each
 	$(call suite,build cores plugins sdk,$(CARGO) test -q $(LIGHT) --no-run)
 	$(call suite,cores plugins sdk,$(CARGO) test -q $(LIGHT))
 	$(call suite,build components,$(MAKE) plugins guests)
+	$(call suite,build example programs,$(MAKE) programs)
 	$(call suite,build host,$(CARGO) build --release $(HEAVY))
 	$(call suite,build host tests,$(CARGO) test -q --release $(HEAVY) --no-run && $(CARGO) test -q --release $(E2E) --no-run)
 	$(call suite,host,$(CARGO) test -q --release $(HEAVY))
@@ -122,7 +130,7 @@ test: tools ## every test; sets up what they need and prints the seconds of each
 	$(times)
 
 .PHONY: test-long
-test-long: tools plugins guests ## the same properties and scenarios over many more seeds
+test-long: tools plugins guests programs ## the same properties and scenarios over many more seeds
 	PROPTEST_CASES=20000 $(CARGO) test --release $(LIGHT)
 	$(CARGO) build --release $(HEAVY)
 	PROPTEST_CASES=2000 $(CARGO) test --release $(HEAVY)
@@ -139,7 +147,7 @@ bench: tools build guests ## the benches, each with a printed table
 	done
 
 .PHONY: coverage
-coverage: tools plugins guests ## line coverage of host/ and plugins/; fails below 70 %
+coverage: tools plugins guests programs ## line coverage of host/ and plugins/; fails below 70 %
 	@.ci/coverage "$(LIGHT)" "$(HEAVY)" "$(E2E)"
 
 .PHONY: lint
