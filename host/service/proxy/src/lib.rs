@@ -31,6 +31,7 @@ mod meter;
 mod open;
 mod origins;
 mod persist;
+mod presentation;
 mod pull;
 pub mod routes;
 mod session;
@@ -234,6 +235,12 @@ impl Proxy {
         session.let_go_of_the_dead();
         self.begin(&session);
         Some(session)
+    }
+
+    /// The path that links begin with: empty unless we are reached below one.
+    pub(crate) fn path_of_links(&self) -> String {
+        let public = self.config.public_url.as_deref().and_then(|public| url::Url::parse(public).ok());
+        public.map(|public| public.path().trim_end_matches('/').to_owned()).unwrap_or_default()
     }
 
     /// All sessions, the newest first.

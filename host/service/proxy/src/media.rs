@@ -15,7 +15,8 @@ use web::{Path, Problem};
 
 use crate::film::Film;
 use crate::routes::find;
-use crate::{Fault, Proxy, Session, body};
+use crate::session::Served;
+use crate::{Fault, Proxy, Session, body, presentation};
 
 /// The media. Ranges, conditions and HEAD as RFC 9110 says; a name at the end of the path is for players that go by
 /// extensions.
@@ -41,12 +42,28 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         Ok(session) => session,
         Err(problem) => return problem.into_response(),
     };
-    let film = match session.film(wanted_title(request.uri().query()).as_deref()).await {
-        Ok(film) => film,
-        Err(fault) => return problem(fault).into_response(),
-    };
+    let title = wanted_title(request.uri().query());
+    match session.served(title.as_deref()).await {
+        Ok(Served::Film(film)) => {
+            let media_type = content_type(&session, &film, &film.root().hold().meta());
+            answer(session, &film, &media_type, request.method(), request.headers())
+        }
+        Ok(Served::Presentation(presentation)) => {
+            presentation::serve::root(&proxy, session, &presentation, request).await
+        }
+        Err(fault) => problem(fault).into_response(),
+    }
+}
+
+/// The answer to a request for bytes of a film.
+pub fn answer(
+    session: Arc<Session>,
+    film: &Film,
+    media_type: &str,
+    method: &HttpMethod,
+    asked: &HeaderMap,
+) -> Response {
     let meta = film.root().hold().meta();
-    let media_type = content_type(&session, &film, &meta);
     // A title may be made of several files, each with a date of its own.
     let last_modified = meta.validators.last_modified.as_deref().filter(|_| film.about().is_none());
     let representation = Representation {
@@ -55,7 +72,7 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         last_modified,
         date: meta.validators.date.as_deref(),
     };
-    let decision = decision(request.method(), request.headers(), &representation);
+    let decision = decision(method, asked, &representation);
     // Of what has no length yet everything is served as it comes; ranges have to wait until it is known.
     let (total, length_known) = (film.total(), film.length().is_some());
     let mut headers = HeaderMap::new();
@@ -82,15 +99,16 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         }
         Decision::Whole => {
             let length = length_known.then_some(total);
-            (StatusCode::OK, vec![(Vec::new(), 0..total)], Vec::new(), length, Some(media_type))
+            (StatusCode::OK, vec![(Vec::new(), 0..total)], Vec::new(), length, Some(media_type.to_owned()))
         }
         Decision::Part(range) => {
             set(header::CONTENT_RANGE, &content_range(&range, total));
             let length = range.end - range.start;
-            (StatusCode::PARTIAL_CONTENT, vec![(Vec::new(), range)], Vec::new(), Some(length), Some(media_type))
+            let parts = vec![(Vec::new(), range)];
+            (StatusCode::PARTIAL_CONTENT, parts, Vec::new(), Some(length), Some(media_type.to_owned()))
         }
         Decision::Parts(ranges) => {
-            let multipart = Multipart::new(ranges, total, Some(&media_type), &boundary());
+            let multipart = Multipart::new(ranges, total, Some(media_type), &boundary());
             let parts = multipart.parts().map(|(before, range)| (before.to_vec(), range)).collect();
             let closing = multipart.closing().to_vec();
             (
@@ -109,10 +127,10 @@ async fn media(proxy: Arc<Proxy>, id: &str, request: Request) -> Response {
         set(header::CONTENT_LENGTH, &length.to_string());
     }
     let empty = parts.iter().all(|(before, range)| before.is_empty() && range.is_empty());
-    let body = if empty || request.method() == HttpMethod::HEAD {
+    let body = if empty || method == HttpMethod::HEAD {
         Body::empty()
     } else {
-        match body::stream(session, &film, parts, closing) {
+        match body::stream(session, film, parts, closing) {
             Ok(stream) => Body::from_stream(stream),
             Err(fault) => return problem(fault).into_response(),
         }
@@ -145,6 +163,18 @@ fn wanted_title(query: Option<&str>) -> Option<String> {
     pairs.into_iter().find(|(name, _)| name == "title").map(|(_, value)| value.into_owned())
 }
 
+/// The type of a piece of a presentation: what its server says, unless that is the word for "no idea", else what its name
+/// tells.
+pub fn piece_type(meta: &cache::Meta, name: &str) -> String {
+    let said = meta.content_type.clone().filter(|kind| !is_vague(kind));
+    said.unwrap_or_else(|| by_extension(name).unwrap_or(OCTETS).to_owned())
+}
+
+fn is_vague(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    matches!(kind, "application/octet-stream" | "binary/octet-stream" | "text/plain" | "")
+}
+
 /// What was recognised, else what the upstream says, unless that is the word for "no idea".
 fn content_type(session: &Session, film: &Film, meta: &cache::Meta) -> String {
     if let Some(title) = film.about()
@@ -155,10 +185,9 @@ fn content_type(session: &Session, film: &Film, meta: &cache::Meta) -> String {
     }
     // The facts of a session are those of its title, which the whole file is not.
     let is_other = film.about().is_none() && session.title().is_some();
-    let vague = |kind: &str| matches!(kind, "application/octet-stream" | "binary/octet-stream" | "text/plain" | "");
     let facts = session.facts();
     let recognised = (facts.container.is_some() && !is_other).then_some(facts.media_type).flatten();
-    let said = meta.content_type.clone().filter(|kind| !vague(kind.split(';').next().unwrap_or_default().trim()));
+    let said = meta.content_type.clone().filter(|kind| !is_vague(kind));
     let named = || session.name().as_deref().and_then(by_extension).map(str::to_owned);
     recognised.or(said).or_else(named).unwrap_or_else(|| OCTETS.into())
 }
@@ -171,7 +200,9 @@ fn by_extension(name: &str) -> Option<&'static str> {
     let extension = name.rsplit_once('.')?.1.to_ascii_lowercase();
     Some(match extension.as_str() {
         "mp4" | "m4v" => "video/mp4",
-        "m4a" => "audio/mp4",
+        "m4s" | "cmfv" => "video/mp4",
+        "m4a" | "cmfa" => "audio/mp4",
+        "vtt" => "text/vtt",
         "mov" => "video/quicktime",
         "webm" => "video/webm",
         "mkv" => "video/x-matroska",
@@ -197,7 +228,7 @@ fn boundary() -> String {
 }
 
 /// What a player is told when there is nothing to play.
-fn problem(fault: Fault) -> Problem {
+pub fn problem(fault: Fault) -> Problem {
     let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut problem = Problem::new(status, fault.code, fault.message);
     if let Some(plugin) = fault.plugin {

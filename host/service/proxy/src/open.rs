@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cache::object::{Input, Limits};
 use cache::{Granule, Meta};
+use container::manifest::Kind;
 use plugin::Failure;
 use plugin::code;
 use plugin::detect::IndexRange;
@@ -17,13 +18,15 @@ use crate::film::Film;
 use crate::hold::Hold;
 use crate::live::Live;
 use crate::persist::blocking;
+use crate::presentation::Root;
+use crate::presentation::begin::{self, Beginning, begin};
 use crate::upstream::{Probe, Upstream, Verdict};
-use crate::{NewSession, Place, Proxy, Session, key, now_ms, span, titles};
+use crate::{Place, Proxy, Session, key, now_ms, span, titles};
 
 /// Bytes of the first request: enough for a player to begin with and for a detector to look at.
 const FIRST: u64 = 256 << 10;
 /// How long the warm-up may keep a session from being ready.
-const WARM_PATIENCE: Duration = Duration::from_secs(60);
+pub const WARM_PATIENCE: Duration = Duration::from_secs(60);
 /// Sessions are scoped to who asks; so far that is the operator alone.
 const SCOPE: &str = "operator";
 
@@ -59,7 +62,38 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         session.set_object(id, key.to_owned());
         session.set_waiting(Some("the upstream"));
     };
-    let Opened { place, live, wants, name } = file(proxy, &request, known, asked).await?;
+    let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
+    let (source, found) = ask(proxy, &open).await?;
+    let plan = match found {
+        source::Opened::Plan(plan) => plan,
+        source::Opened::Manifest(made) => {
+            let kind = Kind::named(&made.kind).ok_or_else(|| {
+                let message = format!("plugin {} made a manifest of the unknown kind {:?}", source.id(), made.kind);
+                Fault { plugin: Some(source.id().into()), ..Fault::new("plugin-fault", message) }
+            })?;
+            let name = made.name.clone();
+            let root = Root::made(source, open, made)?;
+            return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
+        }
+    };
+    let root = begin::root(&plan, &request);
+    let name = plan.about().name.clone();
+    session.set_waiting(Some("the upstream"));
+    if request.title.is_none()
+        && let Some(likely) = begin::likely(&plan, &request)
+        && let Some((kind, answer)) = begin::ask(proxy, &likely).await?
+    {
+        return begin(proxy, session, &request, Beginning { kind, root: likely, answer: Some(answer), name }).await;
+    }
+    let wanted = Wanted {
+        source,
+        plan,
+        named: key::named(&request.url),
+        open,
+        file_key: request.file_key.clone(),
+        is_settled: false,
+    };
+    let Opened { place, live, wants, name } = file(proxy, wanted, known, asked).await?;
     session.set_live(live.clone(), place, name.clone(), live.hold().meta().content_type);
     if let Some(fault) = wants {
         // What is cached is served meanwhile, unless it takes a look to know what of it.
@@ -71,6 +105,14 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     if live.total() == 0 {
         session.set_plain_for_now();
         return Err(Fault::new("empty-file", "the file at this address is empty: it has 0 bytes"));
+    }
+    // The file as it is was asked for where a title was.
+    if let (Some(root), None) = (root, &request.title)
+        && let Some(kind) = begin::sniff(&live).await?
+    {
+        // A manifest is asked for anew each time, and what was kept of it is of no use.
+        live.retire();
+        return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
     }
     session.set_waiting(Some("the container's index"));
     let (film, first) = titles::look(proxy, session, &request, live, name.as_deref()).await?;
@@ -86,30 +128,42 @@ pub struct Opened {
     pub name: Option<String>,
 }
 
-/// Opens the file of an address: one that is known already as this object, or as whatever the source says it is. Tells
-/// `asked` when it is known which that is.
+/// A file that is to be opened.
+pub struct Wanted {
+    pub source: Arc<dyn MediaSource>,
+    pub plan: Plan,
+    /// What the plan is the answer to.
+    pub open: Open,
+    /// The caller's stable name for the bytes.
+    pub file_key: Option<String>,
+    /// The origin that the user named, which may be a private address.
+    pub named: Option<fetch::Origin>,
+    /// Whether its bytes do not change, so that what is complete on the disk is served without asking.
+    pub is_settled: bool,
+}
+
+/// Opens a file: one that is known already as this object, or as whatever the source says it is. Tells `asked` when it is
+/// known which that is.
 pub async fn file(
     proxy: &Arc<Proxy>,
-    request: &NewSession,
+    Wanted { source, plan, open, file_key, named: origin, is_settled }: Wanted,
     known: Option<(ObjectId, String)>,
     asked: impl FnOnce(ObjectId, &str),
 ) -> Result<Opened, Fault> {
-    let (source, plan) = plan(proxy, request).await?;
     let about = plan.about();
-    let named_now = || key::object(SCOPE, source.id(), &request.url, about.key.as_deref(), request.file_key.as_deref());
+    let named_now = || key::object(SCOPE, source.id(), &open.uri, about.key.as_deref(), file_key.as_deref());
     // A renewed address is one of the same bytes; whether that is so, the validators tell.
     let (id, key) = known.unwrap_or_else(named_now);
     asked(id, &key);
     let named = about.name.clone();
-    let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
-    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, open, plan, proxy.origins.clone()));
+    let upstream = Arc::new(Upstream::new(proxy.client.clone(), source, open, origin, plan, proxy.origins.clone()));
 
     let place = proxy.place(id);
     let Found { live, wants } = {
         let mut open = place.live.lock().await;
         let found = match open.as_ref().filter(|live| !live.is_dead()) {
             Some(live) => join(proxy, id, key, live.clone(), upstream).await?,
-            None => open_object(proxy, id, key, upstream).await?,
+            None => open_object(proxy, id, key, upstream, is_settled).await?,
         };
         *open = Some(found.live.clone());
         found
@@ -119,18 +173,13 @@ pub async fn file(
 }
 
 /// Asks the sources of the scheme in turn. The next one is asked only when one broke a rule: an answer is an answer.
-async fn plan(proxy: &Proxy, request: &NewSession) -> Result<(Arc<dyn MediaSource>, Plan), Fault> {
-    let scheme = key::scheme(&request.url).map_err(|refusal| Fault::new(code::BAD_ADDRESS, refusal.to_string()))?;
+pub async fn ask(proxy: &Proxy, open: &Open) -> Result<(Arc<dyn MediaSource>, source::Opened), Fault> {
+    let scheme = key::scheme(&open.uri).map_err(|refusal| Fault::new(code::BAD_ADDRESS, refusal.to_string()))?;
     let mut last =
         Fault::new(code::UNSUPPORTED, format!("no plugin reads addresses of the scheme {scheme:?} any more"));
     for source in proxy.plugins.sources(&scheme) {
-        let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
-        match source.open(open).await {
-            Ok(source::Opened::Plan(plan)) => return Ok((source, plan)),
-            Ok(source::Opened::Manifest(manifest)) => {
-                let message = format!("the address is a {} manifest, which this version does not serve", manifest.kind);
-                return Err(Fault { plugin: Some(source.id().into()), ..Fault::new(code::UNSUPPORTED, message) });
-            }
+        match source.open(open.clone()).await {
+            Ok(opened) => return Ok((source, opened)),
             Err(failure @ Failure::Answer { .. }) => return Err(failure.into()),
             Err(failure) => last = failure.into(),
         }
@@ -192,7 +241,13 @@ async fn join(
 }
 
 /// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
-async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Found, Fault> {
+async fn open_object(
+    proxy: &Arc<Proxy>,
+    id: ObjectId,
+    key: String,
+    upstream: Arc<Upstream>,
+    is_settled: bool,
+) -> Result<Found, Fault> {
     let store = proxy.store.clone();
     let stored = blocking(move || store.load(&id)).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "a cached object cannot be read and is fetched anew");
@@ -205,6 +260,9 @@ async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Ar
         let hold = Hold::new(stored.file.clone(), proxy.keeper.clone());
         live(proxy, id, hold, stored.granules.clone(), upstream.clone())
     };
+    if is_settled && complete && !stored.meta.open_ended {
+        return Ok(kept().into());
+    }
     let fresh = || async {
         // The version that was pinned is not the one to ask for.
         tracing::info!("the upstream has another version now; the cached one is dropped");
@@ -430,7 +488,7 @@ async fn warm(film: &Film, first: &[IndexRange]) -> Result<(), Fault> {
 }
 
 /// Waits until a range is there, or will not come.
-async fn arrived(live: &Arc<Live>, range: &Range<u64>) -> Result<(), Fault> {
+pub async fn arrived(live: &Arc<Live>, range: &Range<u64>) -> Result<(), Fault> {
     let mut changes = live.watch();
     loop {
         changes.borrow_and_update();

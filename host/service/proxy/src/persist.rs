@@ -6,6 +6,8 @@ use plugin::Header;
 use serde::{Deserialize, Serialize};
 use store::Records;
 
+use crate::presentation::seal::{Secret, new_secret};
+use crate::session::Restored;
 use crate::{Config, NewSession, Proxy, Session, SessionId, now_ms};
 
 #[derive(Serialize, Deserialize)]
@@ -18,6 +20,9 @@ struct Record {
     #[serde(default)]
     start_ms: Option<u64>,
     created_ms: u64,
+    /// What links are sealed with, in hexadecimal; a record of a version before links has none.
+    #[serde(default)]
+    secret: String,
 }
 
 /// Sessions of an earlier run that are not over. A record that cannot be read is left out and said so.
@@ -51,7 +56,24 @@ fn read(records: &Records, name: &str, config: &Config) -> Result<Session, Strin
         start_ms: record.start_ms,
     };
     // Being taken up counts as use: how long the process was down says nothing about who wants the session.
-    Ok(Session::restored(id, new, record.created_ms, now_ms(), config))
+    let kept = Restored {
+        id,
+        secret: secret_of(&record.secret).unwrap_or_else(new_secret),
+        created_ms: record.created_ms,
+        used_ms: now_ms(),
+    };
+    Ok(Session::restored(kept, new, config))
+}
+
+fn secret_of(text: &str) -> Option<Secret> {
+    let mut secret = Secret::default();
+    if text.len() != 2 * secret.len() || !text.is_ascii() {
+        return None;
+    }
+    for (byte, pair) in secret.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(secret)
 }
 
 async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error> {
@@ -63,6 +85,7 @@ async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error>
         title: request.title,
         start_ms: request.start_ms,
         created_ms: session.created_ms(),
+        secret: session.secret().iter().map(|byte| format!("{byte:02x}")).collect(),
     };
     let (proxy, name) = (proxy.clone(), session.id().to_string());
     // Text and numbers: writing them as JSON cannot fail.

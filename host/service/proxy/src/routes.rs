@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plugin::Header;
 use serde::{Deserialize, Serialize};
 use web::extract::State;
-use web::http::{StatusCode, header};
+use web::http::{HeaderMap, StatusCode, Uri, header};
 use web::response::{IntoResponse, Response};
 use web::routing::{get, post, put};
 use web::utoipa::{self, ToSchema};
@@ -14,7 +14,7 @@ use web::{Draining, Json, Path, Problem, Router, sse};
 
 use crate::session::{TitleView, View};
 use crate::stats::{Column, Picture, Position, Stats};
-use crate::{NewSession, Proxy, Refusal, Session, SessionId, events, media, stats};
+use crate::{NewSession, Proxy, Refusal, Session, SessionId, events, media, presentation, stats};
 
 /// The routes below `/api/v1`.
 pub fn api(proxy: Arc<Proxy>) -> Router {
@@ -32,6 +32,8 @@ pub fn stream_routes(proxy: Arc<Proxy>) -> Router {
     Router::new()
         .route("/stream/{id}", get(media::serve))
         .route("/stream/{id}/{name}", get(media::serve_named))
+        .route("/stream/{id}/{link}/", get(presentation::serve::directory))
+        .route("/stream/{id}/{link}/{*rest}", get(presentation::serve::linked))
         .with_state(proxy)
 }
 
@@ -190,19 +192,25 @@ pub fn find(proxy: &Arc<Proxy>, id: &str) -> Result<Arc<Session>, Problem> {
 }
 
 /// What the client called us, for links that work from where it is.
-struct Base(Option<String>);
+pub struct Base(Option<String>);
 
 impl<S: Send + Sync> web::extract::FromRequestParts<S> for Base {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut web::http::request::Parts, _: &S) -> Result<Base, Self::Rejection> {
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        Ok(Base(host.or_else(|| parts.uri.authority().map(ToString::to_string))))
+        Ok(Base::from_request(&parts.headers, &parts.uri))
     }
 }
 
 impl Base {
-    fn of(self, proxy: &Proxy) -> String {
+    /// What a request calls us.
+    pub fn from_request(headers: &HeaderMap, uri: &Uri) -> Base {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        Base(host.or_else(|| uri.authority().map(ToString::to_string)))
+    }
+
+    /// What links begin with: the address that was configured, or what the client called us.
+    pub fn of(self, proxy: &Proxy) -> String {
         match (&proxy.config.public_url, self.0) {
             (Some(public), _) => public.trim_end_matches('/').to_owned(),
             (None, Some(host)) => format!("{}://{host}", proxy.config.scheme),

@@ -19,6 +19,8 @@ use crate::fault::NO_TITLE;
 use crate::film::{Film, Title};
 use crate::live::Live;
 use crate::meter::Meter;
+use crate::presentation::Presentation;
+use crate::presentation::seal::{Secret, new_secret};
 use crate::{Config, Fault, NewSession, Patience, Place, key};
 
 /// Events that a slow listener may fall behind before it loses the oldest.
@@ -112,6 +114,14 @@ pub(crate) enum Shape {
     Plain,
     /// A part of it, and others to choose from.
     Titles(Arc<Titles>),
+    /// Pieces that a manifest names.
+    Presentation(Arc<Presentation>),
+}
+
+/// What a request for the stream gets.
+pub(crate) enum Served {
+    Film(Film),
+    Presentation(Arc<Presentation>),
 }
 
 /// What is in an image or an archive.
@@ -154,6 +164,8 @@ pub struct Session {
     created_ms: u64,
     expires_ms: u64,
     idle_ms: u64,
+    /// What links into a presentation are sealed with.
+    secret: Secret,
     /// Bytes per second that may be fetched for it.
     bandwidth: Option<u64>,
     patience: Patience,
@@ -186,6 +198,8 @@ struct Inner {
     waiting_for: Option<String>,
     name: Option<String>,
     facts: Facts,
+    /// Whether a presentation still grows.
+    is_live: Option<bool>,
     ready_ms: Option<u64>,
     live: Option<Arc<Live>>,
     /// Keeps the object's place, so that others find it.
@@ -195,6 +209,14 @@ struct Inner {
     /// The same of the files beside it, by their names.
     beside: BTreeMap<String, (ObjectId, String)>,
     opening: Option<JoinHandle<()>>,
+}
+
+/// What a session has been given at its birth, and when that was.
+pub(crate) struct Restored {
+    pub id: SessionId,
+    pub secret: Secret,
+    pub created_ms: u64,
+    pub used_ms: u64,
 }
 
 /// What people are told about a session.
@@ -218,6 +240,8 @@ pub struct View {
     pub duration_ms: Option<u64>,
     /// Bits per second of the whole.
     pub bit_rate: Option<u64>,
+    /// Whether it is live; none while nobody knows, and for what is one file.
+    pub live: Option<bool>,
     /// Length in bytes of what is served.
     pub length: Option<u64>,
     /// What kind of disc image or archive it is served from: `bluray`, `dvdvideo`, `zip`, …
@@ -284,7 +308,14 @@ impl Inner {
     fn titles(&self) -> Option<&Arc<Titles>> {
         match &self.shape {
             Shape::Titles(titles) => Some(titles),
-            Shape::Unknown | Shape::Plain => None,
+            Shape::Unknown | Shape::Plain | Shape::Presentation(_) => None,
+        }
+    }
+
+    fn presentation(&self) -> Option<&Arc<Presentation>> {
+        match &self.shape {
+            Shape::Presentation(presentation) => Some(presentation),
+            Shape::Unknown | Shape::Plain | Shape::Titles(_) => None,
         }
     }
 
@@ -319,13 +350,16 @@ pub(crate) fn no_title(id: &str) -> Fault {
 
 impl Session {
     pub(crate) fn new(new: NewSession, now_ms: u64, config: &Config) -> Session {
-        Session::restored(SessionId::random(), new, now_ms, now_ms, config)
+        let kept = Restored { id: SessionId::random(), secret: new_secret(), created_ms: now_ms, used_ms: now_ms };
+        Session::restored(kept, new, config)
     }
 
-    pub(crate) fn restored(id: SessionId, new: NewSession, created_ms: u64, used_ms: u64, config: &Config) -> Session {
+    pub(crate) fn restored(kept: Restored, new: NewSession, config: &Config) -> Session {
+        let Restored { id, secret, created_ms, used_ms } = kept;
         let now = Instant::now();
         Session {
             id,
+            secret,
             created_ms,
             expires_ms: created_ms + config.session_lifetime.as_millis() as u64,
             idle_ms: config.session_idle.as_millis() as u64,
@@ -347,6 +381,7 @@ impl Session {
                 waiting_for: None,
                 name: None,
                 facts: Facts::default(),
+                is_live: None,
                 ready_ms: None,
                 live: None,
                 place: None,
@@ -418,6 +453,19 @@ impl Session {
         self.begun.elapsed()
     }
 
+    pub(crate) fn secret(&self) -> Secret {
+        self.secret
+    }
+
+    /// Bytes per second that may be fetched for it.
+    pub(crate) fn bandwidth(&self) -> Option<u64> {
+        self.bandwidth
+    }
+
+    pub(crate) fn presentation(&self) -> Option<Arc<Presentation>> {
+        self.inner().presentation().cloned()
+    }
+
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.inner().live.clone()
     }
@@ -458,7 +506,14 @@ impl Session {
     /// A reader of a file cannot go on without new credentials. While an opening runs, that one finds out by itself; what the
     /// session has replaced meanwhile does not count.
     pub(crate) fn ask_for_credentials(&self, live: &Arc<Live>, fault: &Fault) {
-        if self.state() == State::Ready && self.files().iter().any(|file| Arc::ptr_eq(file, live)) {
+        if self.files().iter().any(|file| Arc::ptr_eq(file, live)) {
+            self.wants_credentials(fault);
+        }
+    }
+
+    /// The same for what is no file.
+    pub(crate) fn wants_credentials(&self, fault: &Fault) {
+        if self.state() == State::Ready {
             self.fail(fault.clone());
         }
     }
@@ -575,6 +630,26 @@ impl Session {
         self.progressed();
     }
 
+    /// It is played from a manifest.
+    pub(crate) fn set_presentation(&self, presentation: Arc<Presentation>, name: Option<String>) {
+        let mut inner = self.inner();
+        if inner.state == State::Closed {
+            return;
+        }
+        if let Some(live) = inner.live.take() {
+            live.leave(self.id);
+        }
+        (inner.place, inner.object) = (None, None);
+        inner.name = name.or(inner.name.take());
+        inner.shape = Shape::Presentation(presentation);
+        drop(inner);
+        self.progressed();
+    }
+
+    pub(crate) fn set_live_stream(&self, is_live: Option<bool>) {
+        self.inner().is_live = is_live;
+    }
+
     pub(crate) fn set_facts(&self, facts: Facts) {
         let mut inner = self.inner();
         let known = inner.facts.media_type.take();
@@ -621,11 +696,12 @@ impl Session {
         files
     }
 
-    /// The file that was asked for, and those beside it.
+    /// The file that was asked for and those beside it, or the pieces that are open.
     pub(crate) fn files(&self) -> Vec<Arc<Live>> {
         let inner = self.inner();
         let beside = inner.titles().map(|titles| titles.files.to_vec()).unwrap_or_default();
-        inner.live.iter().cloned().chain(beside).collect()
+        let pieces = inner.presentation().map(|presentation| presentation.files()).unwrap_or_default();
+        inner.live.iter().cloned().chain(beside).chain(pieces).collect()
     }
 
     /// Lets go of everything that runs.
@@ -692,20 +768,42 @@ impl Session {
 
     /// Waits until there is something to serve, or a reason why not; for credentials not for ever. Without a title it is the
     /// one that was chosen.
-    pub(crate) async fn film(&self, title: Option<&str>) -> Result<Film, Fault> {
+    pub(crate) async fn served(&self, title: Option<&str>) -> Result<Served, Fault> {
+        self.once(|inner| match (&inner.live, &inner.shape, inner.state) {
+            (_, Shape::Presentation(presentation), State::Opening | State::Ready) => {
+                Some(title.map_or(Ok(Served::Presentation(presentation.clone())), |id| Err(no_title(id))))
+            }
+            // What is cached is served even when the upstream wants something first.
+            (Some(live), Shape::Plain | Shape::Titles(_), _) => Some(inner.film(live, title).map(Served::Film)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until no credentials are missing, but not for ever.
+    pub(crate) async fn credentials(&self) -> Result<(), Fault> {
+        self.once(|inner| (inner.state == State::Ready).then_some(Ok(()))).await
+    }
+
+    /// Waits for what `look` finds.
+    async fn once<T>(&self, look: impl Fn(&Inner) -> Option<Result<T, Fault>>) -> Result<T, Fault> {
         let mut progress = self.progress.subscribe();
         let mut until: Option<tokio::time::Instant> = None;
         loop {
             progress.borrow_and_update();
             {
                 let inner = self.inner();
-                match (&inner.live, inner.state, &inner.error) {
-                    (_, State::Closed, _) => return Err(Fault::new("session-closed", "the session was ended")),
-                    (_, State::Failed, Some(fault)) if fault.code == NOT_MEDIA => return Err(fault.clone()),
-                    // What is cached is served even when the upstream wants something first.
-                    (Some(live), ..) if !matches!(inner.shape, Shape::Unknown) => return inner.film(live, title),
-                    (_, State::Failed, Some(fault)) => return Err(fault.clone()),
-                    (_, State::AuthRequired, Some(fault)) => {
+                match (inner.state, &inner.error) {
+                    (State::Closed, _) => return Err(Fault::new("session-closed", "the session was ended")),
+                    (State::Failed, Some(fault)) if fault.code == NOT_MEDIA => return Err(fault.clone()),
+                    _ => {}
+                }
+                if let Some(found) = look(&inner) {
+                    return found;
+                }
+                match (inner.state, &inner.error) {
+                    (State::Failed, Some(fault)) => return Err(fault.clone()),
+                    (State::AuthRequired, Some(fault)) => {
                         let now = tokio::time::Instant::now();
                         if *until.get_or_insert(now + self.patience.credentials) <= now {
                             return Err(fault.clone());
@@ -730,6 +828,10 @@ impl Session {
         let inner = self.inner();
         let stream = format!("{base}/stream/{}", self.id);
         let name = inner.chosen().map(|title| file_name(title)).or_else(|| inner.name.clone());
+        let name = match inner.presentation() {
+            Some(presentation) => Some(presentation.file_name(name.as_deref())),
+            None => name,
+        };
         let file = name.map(|name| format!("/{}", encoded(&name))).unwrap_or_default();
         View {
             session_id: self.id.to_string(),
@@ -742,6 +844,7 @@ impl Session {
             tracks: inner.facts.tracks.clone(),
             duration_ms: inner.facts.duration_ms,
             bit_rate: inner.facts.bit_rate,
+            live: inner.is_live,
             length: inner.length(),
             image: inner.titles().map(|titles| titles.image.clone()),
             title: inner.chosen().map(|title| title.id.clone()),

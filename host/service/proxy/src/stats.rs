@@ -8,6 +8,8 @@ use serde::Serialize;
 use web::utoipa::{self, ToSchema};
 
 use crate::Session;
+use crate::live::Numbers;
+use crate::presentation::Presentation;
 
 /// Columns of the picture of a file.
 const BUCKETS: usize = 512;
@@ -109,10 +111,32 @@ pub struct Position {
     end: u64,
 }
 
+/// The numbers of all pieces that are open, and the bytes of those that were.
+fn summed(presentation: &Presentation) -> Option<Numbers> {
+    let pieces = presentation.files().into_iter().map(|live| live.numbers());
+    let mut sum = pieces.reduce(|sum, one| Numbers {
+        origin: sum.origin.or(one.origin),
+        memory_bytes: sum.memory_bytes + one.memory_bytes,
+        present_bytes: sum.present_bytes + one.present_bytes,
+        active_workers: sum.active_workers + one.active_workers,
+        complete: false,
+        download_bps: sum.download_bps + one.download_bps,
+        upstream_bytes: sum.upstream_bytes + one.upstream_bytes,
+    })?;
+    sum.complete = false;
+    sum.upstream_bytes += presentation.gone_bytes();
+    Some(sum)
+}
+
 /// How things stand with a session.
 pub fn of(session: &Session, disk: crate::Disk) -> Stats {
     let live = session.live();
-    let numbers = live.as_ref().map(|live| live.numbers());
+    let presentation = session.presentation();
+    // Of a presentation all pieces count that are open.
+    let numbers = match &presentation {
+        None => live.as_ref().map(|live| live.numbers()),
+        Some(presentation) => summed(presentation),
+    };
     let positions = session.positions();
     let farthest = positions.iter().map(|range| range.start).max();
     let (serve_bps, served_bytes) = session.served_now(Instant::now());
@@ -123,7 +147,10 @@ pub fn of(session: &Session, disk: crate::Disk) -> Stats {
         waiting_for: session.waiting_for().or_else(|| live.as_ref()?.waits_for()),
         download_bps: numbers.as_ref().map_or(0, |numbers| numbers.download_bps),
         serve_bps,
-        buffered_bytes_ahead: live.as_ref().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
+        buffered_bytes_ahead: match &presentation {
+            Some(presentation) => presentation.ahead(),
+            None => live.as_ref().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
+        },
         active_workers: numbers.as_ref().map_or(0, |numbers| numbers.active_workers),
         cache_hit_rate: if served_bytes == 0 { 0.0 } else { hits as f64 / served_bytes as f64 },
         length: live.as_ref().and_then(|live| live.length()),

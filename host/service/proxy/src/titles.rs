@@ -13,14 +13,14 @@ use cache::object::Input;
 use futures_util::StreamExt;
 use plugin::code;
 use plugin::detect::{self as contract, Extent, ExtentOrigin, IndexRange, Layout};
-use plugin::source::Origin;
+use plugin::source::{self, Open, Origin};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Alone, Beside, Candidates, Sibling, detect, document};
 use crate::fault::Fault;
 use crate::film::{Film, Title};
 use crate::live::Live;
-use crate::open::{Opened, file};
+use crate::open::{Opened, Wanted, ask, file};
 use crate::persist::blocking;
 use crate::session::{Facts, NOT_MEDIA, Shape, Titles, WHOLE, no_title};
 use crate::{NewSession, Place, Proxy, Session, key};
@@ -418,11 +418,15 @@ impl Siblings<'_> {
     async fn open_one(&self, name: &str) -> Result<Option<Opened>, Fault> {
         let Some(url) = key::beside(&self.request.url, name) else { return Ok(None) };
         let file_key = self.request.file_key.as_ref().map(|own| format!("{own}/{name}"));
-        let request = NewSession { url, headers: self.request.headers.clone(), file_key, ..NewSession::default() };
+        let open = Open { uri: url, headers: self.request.headers.clone(), purpose: "play" };
+        let (source, found) = ask(self.proxy, &open).await?;
+        let source::Opened::Plan(plan) = found else { return Ok(None) };
+        let named = key::named(&self.request.url);
+        let wanted = Wanted { source, plan, open, file_key, named, is_settled: false };
         // A renewed address is one of the same bytes, of these files too.
         let known = self.session.object_beside(name);
         let asked = |id, key: &str| self.session.set_object_beside(name, id, key);
-        match file(self.proxy, &request, known, asked).await {
+        match file(self.proxy, wanted, known, asked).await {
             Ok(Opened { wants: Some(fault), .. }) => Err(fault),
             Ok(opened) => Ok(Some(opened)),
             Err(fault) if matches!(fault.code.as_str(), code::NOT_FOUND | "gone") => Ok(None),

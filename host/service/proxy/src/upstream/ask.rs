@@ -209,7 +209,7 @@ fn codings(response: &fetch::Response) -> String {
 }
 
 /// Checks an answer against the question and what is known.
-pub(super) fn check(response: &fetch::Response, asked: &Asked, pinned: Option<&Pinned>) -> Result<Accepted, Rejection> {
+pub fn check(response: &fetch::Response, asked: &Asked, pinned: Option<&Pinned>) -> Result<Accepted, Rejection> {
     let codings = codings(response);
     let head = Head {
         status: response.status,

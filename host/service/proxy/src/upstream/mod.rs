@@ -28,7 +28,7 @@ use crate::fault::Fault;
 use crate::origins::{Origins, Pool, Slot};
 use crate::pull::Pull;
 
-pub use ask::Answer;
+pub use ask::{Answer, check};
 pub use probe::Probe;
 pub use probe::Verdict;
 pub use prove::{SAMPLE, Sample};
@@ -138,10 +138,10 @@ impl Upstream {
         client: fetch::Client,
         source: Arc<dyn MediaSource>,
         open: Open,
+        named: Option<fetch::Origin>,
         plan: Plan,
         origins: Arc<Origins>,
     ) -> Upstream {
-        let named = crate::key::named(&open.uri);
         let state = State {
             plan: Arc::new(plan),
             epoch: 0,
@@ -167,7 +167,8 @@ impl Upstream {
     /// The same plan with nothing known of its versions.
     pub fn again(other: &Upstream) -> Upstream {
         let plan = (*other.plan()).clone();
-        Upstream::new(other.client.clone(), other.source.clone(), other.open.clone(), plan, other.origins.clone())
+        let (source, open, named) = (other.source.clone(), other.open.clone(), other.named.clone());
+        Upstream::new(other.client.clone(), source, open, named, plan, other.origins.clone())
     }
 
     pub fn plan(&self) -> Arc<Plan> {

@@ -11,9 +11,11 @@ mod keeping;
 mod mirrors;
 mod origin;
 mod outages;
+mod presentations;
 mod raw;
 mod reading;
 mod restart;
+mod site;
 mod titles;
 
 use std::path::Path;
@@ -239,11 +241,20 @@ impl Engine {
         Engine::over(dir, config, Store::open_on(&dir.join("cache"), disk).unwrap())
     }
 
+    /// One that reaches these private addresses beside those that a user names.
+    fn reaching(dir: &Path, private: &[&str]) -> Engine {
+        Engine::made(dir, Config::default(), Store::open(&dir.join("cache")).unwrap(), private)
+    }
+
     fn over(dir: &Path, config: Config, store: Store) -> Engine {
+        // A plan of several addresses names hosts that the user did not.
+        Engine::made(dir, config, store, &["127.0.0.0/8"])
+    }
+
+    fn made(dir: &Path, config: Config, store: Store, private: &[&str]) -> Engine {
         let store = Arc::new(store);
         let records = Records::open(&dir.join("sessions"), Bounds { max_bytes: 1 << 20, max_count: 10_000 }).unwrap();
-        // A plan of several addresses names hosts that the user did not.
-        let allow_private = vec!["127.0.0.0/8".parse().unwrap()];
+        let allow_private = private.iter().map(|block| block.parse().unwrap()).collect();
         let client = fetch::Client::new(fetch::Config { allow_private, ..fetch::Config::default() }).unwrap();
         let plugins = Fixed::default();
         let computed = plugins.computed.clone();

@@ -66,8 +66,8 @@ pub struct Media {
     pub part_target: Option<Duration>,
     /// The sum of all segments listed.
     pub duration: Duration,
-    /// How many segments are listed.
-    pub segments: u64,
+    /// How long each segment is that is listed, in order.
+    pub durations: Vec<Duration>,
     /// How many more a delta update leaves out (`EXT-X-SKIP`); the sum of durations lacks them.
     pub skipped_segments: u64,
     /// The number of the first segment.
@@ -203,8 +203,9 @@ impl Gather {
             }
             self.master.variants.push(Variant { url: url.cloned(), ..variant });
         } else {
-            self.media.segments += 1;
-            self.media.duration = self.media.duration.saturating_add(self.extinf.take().unwrap_or_default());
+            let duration = self.extinf.take().unwrap_or_default();
+            self.media.durations.push(duration);
+            self.media.duration = self.media.duration.saturating_add(duration);
         }
         Ok(())
     }

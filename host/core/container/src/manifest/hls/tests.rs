@@ -294,12 +294,12 @@ fn facts(text: &str) -> Facts {
 fn what_a_media_playlist_says() {
     let Facts::Media(media) = facts(include_str!("../fixtures/audio.m3u8")) else { panic!("not a media playlist") };
     assert_eq!(media.duration, Duration::from_micros(4_040_279));
-    assert_eq!((media.segments, media.media_sequence, media.is_ended), (5, 0, true));
+    assert_eq!((media.durations.len(), media.media_sequence, media.is_ended), (5, 0, true));
     assert_eq!(media.freshness(), Freshness::Fixed);
 
     let live = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:77\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXTINF:5.5,a\n1\n#EXTINF:x\n2\n3\n";
     let Facts::Media(media) = facts(live) else { panic!("not a media playlist") };
-    assert_eq!((media.media_sequence, media.segments, media.is_live()), (77, 3, true));
+    assert_eq!((media.media_sequence, media.durations.len(), media.is_live()), (77, 3, true));
     assert_eq!(media.duration, Duration::from_millis(5500));
     assert_eq!(media.playlist_type, Some(PlaylistType::Event));
     assert_eq!(facts(live).freshness(), Freshness::For(Duration::from_secs(3)));

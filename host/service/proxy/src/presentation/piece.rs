@@ -1,0 +1,338 @@
+//! Pieces of media that a presentation is made of: each is a file of its own in the cache.
+//!
+//! Owns: which of them are open, their links when those have changed, and which are fetched before a player asks.
+//! Leaves to others: opening a file ([`crate::open`]), the order of pieces ([`super::playlist`]).
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cache::object::Input;
+use container::manifest::ByteRange;
+use plugin::source::{MediaSource, Open, Opened, RefreshReason};
+use plugin::{BoxFuture, BoxStream, Failure};
+use url::Url;
+
+use super::Presentation;
+use super::shelves::Shelves;
+use crate::fault::Fault;
+use crate::live::Live;
+use crate::open::{self, Wanted};
+use crate::{Place, Proxy, Session, SessionId};
+
+/// Pieces of one session that are open, at most. The ones used last stay open, so that a player that comes back to one does
+/// not cost a question to the upstream.
+const MAX_OPEN: usize = 32;
+/// Pieces that are fetched before a player asks for them.
+const AHEAD: usize = 2;
+/// How long that may take.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a playlist lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub url: Url,
+    /// Which bytes of it.
+    pub bytes: Option<ByteRange>,
+    /// Whether it comes before the first segment and has no pictures of its own.
+    pub is_init: bool,
+}
+
+impl Piece {
+    /// Its bytes in a file of this length.
+    pub fn within(&self, total: u64) -> Range<u64> {
+        let Some(ByteRange { start, length }) = self.bytes else { return 0..total };
+        let end = length.map_or(total, |length| start.saturating_add(length));
+        start.min(total)..end.min(total)
+    }
+
+    fn holds(&self, url: &Url, at: u64) -> bool {
+        self.url == *url && self.within(u64::MAX).contains(&at)
+    }
+}
+
+/// The pieces that are open.
+pub struct Pieces {
+    open: Shelves<Arc<Held>>,
+    /// Bytes that came for pieces which are not open any more.
+    gone_bytes: Arc<AtomicU64>,
+    /// What fetches ahead.
+    ahead: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Where a player read last: the piece, and the first byte of it.
+    read: Mutex<Option<(Url, u64)>>,
+}
+
+/// A piece that is open for a session.
+struct Held {
+    session: SessionId,
+    live: Arc<Live>,
+    /// Others find it there.
+    _place: Arc<Place>,
+    gone_bytes: Arc<AtomicU64>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.live.leave(self.session);
+        self.gone_bytes.fetch_add(self.live.numbers().upstream_bytes, Ordering::Relaxed);
+    }
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Pieces {
+            open: Shelves::new(MAX_OPEN, usize::MAX),
+            gone_bytes: Arc::default(),
+            ahead: Mutex::default(),
+            read: Mutex::default(),
+        }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let ahead = self.ahead.get_mut().unwrap_or_else(PoisonError::into_inner);
+        ahead.take().into_iter().for_each(|task| task.abort());
+    }
+}
+
+impl Pieces {
+    /// The file of a piece, opened if it is not.
+    pub async fn open(
+        &self,
+        proxy: &Arc<Proxy>,
+        session: &Session,
+        presentation: &Arc<Presentation>,
+        url: &Url,
+    ) -> Result<Arc<Live>, Fault> {
+        let shelf = self.open.shelf(url);
+        let mut here = shelf.lock().await;
+        if let Some(held) = here.as_ref().filter(|held| !held.live.is_dead()) {
+            return Ok(held.live.clone());
+        }
+        *here = None;
+        let held = self.fetch(proxy, session, presentation, url).await?;
+        let live = held.live.clone();
+        *here = Some(Arc::new(held));
+        Ok(live)
+    }
+
+    async fn fetch(
+        &self,
+        proxy: &Arc<Proxy>,
+        session: &Session,
+        presentation: &Arc<Presentation>,
+        url: &Url,
+    ) -> Result<Held, Fault> {
+        let now = presentation.current(url);
+        let access = presentation.access();
+        let request = Open { uri: now.to_string(), headers: access.headers_for(&now), purpose: "play" };
+        let (source, opened) = open::ask(proxy, &request).await?;
+        let Opened::Plan(plan) = opened else {
+            let what = format!("the source {} says that a piece of a manifest is a manifest", source.id());
+            return Err(Fault::new("plugin-fault", what));
+        };
+        let linked = Linked {
+            inner: source,
+            presentation: Arc::downgrade(presentation),
+            proxy: Arc::downgrade(proxy),
+            url: url.clone(),
+            used: Arc::new(Mutex::new(now)),
+        };
+        let wanted = Wanted {
+            source: Arc::new(linked),
+            plan,
+            open: request,
+            file_key: None,
+            named: access.named.clone(),
+            // In a live presentation the same address may stand for another piece later on.
+            is_settled: !presentation.is_live(),
+        };
+        let opened = open::file(proxy, wanted, None, |_, _| {}).await?;
+        if let Some(fault) = opened.wants {
+            return Err(fault);
+        }
+        opened.live.set_bandwidth(session.id(), session.bandwidth());
+        Ok(Held { session: session.id(), live: opened.live, _place: opened.place, gone_bytes: self.gone_bytes.clone() })
+    }
+
+    /// The files that are open.
+    pub fn files(&self) -> Vec<Arc<Live>> {
+        self.open.here().iter().map(|held| held.live.clone()).collect()
+    }
+
+    /// Bytes that came for pieces which are not open any more.
+    pub fn gone_bytes(&self) -> u64 {
+        self.gone_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Opens all of them anew, with the links and credentials that hold now, so that readers who wait go on.
+    pub async fn renew(&self, proxy: &Arc<Proxy>, session: &Session, presentation: &Arc<Presentation>) {
+        for url in self.open.addresses() {
+            // Others that have it open go on with what this one was given.
+            let shelf = self.open.shelf(&url);
+            let mut here = shelf.lock().await;
+            let troubled =
+                here.as_ref().is_some_and(|held| held.live.missing_trouble(&(0..held.live.total())).is_some());
+            if !troubled {
+                continue;
+            }
+            match self.fetch(proxy, session, presentation, &url).await {
+                Ok(held) => *here = Some(Arc::new(held)),
+                Err(fault) => tracing::info!(code = fault.code, "a piece could not be renewed: {}", fault.message),
+            }
+        }
+    }
+
+    /// Bytes that are here beyond where a player read last, in the pieces that are fetched ahead.
+    pub fn ahead(&self, presentation: &Presentation) -> u64 {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((url, at)) = read else { return 0 };
+        let here = |piece: &Piece| {
+            let held = self.open.peek(&piece.url)?;
+            let range = piece.within(held.live.total());
+            let from = if piece.url == url { at.max(range.start) } else { range.start };
+            Some(held.live.ahead(from).min(range.end.saturating_sub(from)))
+        };
+        following(presentation, &url, at).iter().filter_map(here).sum()
+    }
+
+    /// A player reads a piece: once that is here, the next ones are fetched, as far as its playlist lists them.
+    pub fn look_ahead(
+        &self,
+        proxy: &Arc<Proxy>,
+        session: &Arc<Session>,
+        presentation: &Arc<Presentation>,
+        url: &Url,
+        at: u64,
+    ) {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((url.clone(), at));
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let next = following(presentation, url, at);
+        if next.len() < 2 {
+            return;
+        }
+        let (proxy, session) = (Arc::downgrade(proxy), Arc::downgrade(session));
+        let presentation = Arc::downgrade(presentation);
+        *ahead = Some(tokio::spawn(async move {
+            let _ = tokio::time::timeout(AHEAD_PATIENCE, fetch_in_turn(proxy, session, presentation, next)).await;
+        }));
+    }
+}
+
+/// A piece and those after it.
+fn following(presentation: &Presentation, url: &Url, at: u64) -> Vec<Piece> {
+    let listed = |pieces: &Arc<[Piece]>| {
+        let position = pieces.iter().position(|piece| !piece.is_init && piece.holds(url, at))?;
+        let following = pieces[position..].iter().filter(|piece| !piece.is_init);
+        Some(following.take(1 + AHEAD).cloned().collect())
+    };
+    presentation.playlists().iter().find_map(|playlist| listed(&playlist.pieces)).unwrap_or_default()
+}
+
+/// The first of them is being read; each of the others is fetched when the one before has come.
+async fn fetch_in_turn(
+    proxy: Weak<Proxy>,
+    session: Weak<Session>,
+    presentation: Weak<Presentation>,
+    pieces: Vec<Piece>,
+) {
+    for piece in pieces {
+        let live = {
+            let (Some(proxy), Some(session)) = (proxy.upgrade(), session.upgrade()) else { return };
+            let Some(presentation) = presentation.upgrade() else { return };
+            let Ok(live) = presentation.open_piece(&proxy, &session, &piece.url).await else { return };
+            live
+        };
+        let range = piece.within(live.total());
+        if live.is_open_ended() || range.is_empty() {
+            return;
+        }
+        live.handle(Input::Warm { range: range.clone() });
+        if open::arrived(&live, &range).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The source of a piece. What it is renewed to, the manifest says, if that has a new link for it.
+struct Linked {
+    inner: Arc<dyn MediaSource>,
+    presentation: Weak<Presentation>,
+    proxy: Weak<Proxy>,
+    /// As it stood in the link.
+    url: Url,
+    /// The address that was used last.
+    used: Arc<Mutex<Url>>,
+}
+
+impl MediaSource for Linked {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn root(&self, name: &str) -> Option<String> {
+        self.inner.root(name)
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        self.inner.open(request)
+    }
+
+    fn refresh(
+        &self,
+        request: Open,
+        state: Vec<u8>,
+        reason: RefreshReason,
+    ) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let (inner, url, used) = (self.inner.clone(), self.url.clone(), self.used.clone());
+        let (presentation, proxy) = (self.presentation.clone(), self.proxy.clone());
+        Box::pin(async move {
+            let (Some(presentation), Some(proxy)) = (presentation.upgrade(), proxy.upgrade()) else {
+                return inner.refresh(request, state, reason).await;
+            };
+            let before = used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let now = presentation.renewed(&proxy, &url, &before).await;
+            let headers = presentation.access().headers_for(&now);
+            let request = Open { uri: now.to_string(), headers, purpose: request.purpose };
+            let is_same = {
+                let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *used, now.clone()) == now
+            };
+            if is_same { inner.refresh(request, state, reason).await } else { inner.open(request).await }
+        })
+    }
+
+    fn read(
+        &self,
+        state: Vec<u8>,
+        segment: u32,
+        offset: u64,
+        length: u64,
+    ) -> BoxStream<'static, Result<Bytes, Failure>> {
+        self.inner.read(state, segment, offset, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_all_of_a_file_or_a_range_of_it() {
+        let url = Url::parse("http://h/a.mp4").unwrap();
+        let piece =
+            |start, length| Piece { url: url.clone(), bytes: Some(ByteRange { start, length }), is_init: false };
+        let whole = Piece { url: url.clone(), bytes: None, is_init: false };
+        assert_eq!(whole.within(10), 0..10);
+        assert_eq!(piece(2, Some(3)).within(10), 2..5);
+        assert_eq!(piece(2, None).within(10), 2..10);
+        assert_eq!(piece(20, Some(u64::MAX)).within(10), 10..10);
+        assert!(piece(2, Some(3)).holds(&url, 4) && !piece(2, Some(3)).holds(&url, 5) && whole.holds(&url, 5));
+    }
+}
