@@ -247,6 +247,7 @@ fn start_proxy(
         session_bandwidth: config.proxy.session_bandwidth,
         bounds: proxy::Bounds { quota: config.cache.quota, keep_free: config.cache.keep_free },
         session_idle: config.proxy.session_idle,
+        events: config.proxy.events,
         session_lifetime: config.proxy.session_lifetime,
         patience: proxy::Patience::default(),
         public_url: config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),

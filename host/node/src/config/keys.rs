@@ -264,6 +264,15 @@ pub const KEYS: &[Key] = &[
         reload: Fixed(SESSIONS),
     },
     Key {
+        name: "proxy.events",
+        kind: Kind::Integer { min: 1, max: 65_536 },
+        default: "256",
+        unit: "events",
+        about: "How many events of a session are kept for whoever listens slowly; who falls further behind is told how \
+                many were missed.",
+        reload: Fixed(SESSIONS),
+    },
+    Key {
         name: "log.level",
         kind: Kind::Text,
         default: "\"info\"",

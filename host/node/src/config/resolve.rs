@@ -80,6 +80,8 @@ pub struct Proxy {
     /// Bytes per second.
     pub session_bandwidth: Option<u64>,
     pub session_idle: Duration,
+    /// Events that are kept for a slow listener of a session.
+    pub events: usize,
     pub session_lifetime: Duration,
 }
 
@@ -149,6 +151,7 @@ pub fn resolve(raw: &Raw, env: &[(String, String)]) -> Result<Config, Error> {
             bandwidth: bandwidth(values.number("proxy.bandwidth_bps")),
             session_bandwidth: bandwidth(values.number("proxy.session_bandwidth_bps")),
             session_idle: Duration::from_secs(values.number("proxy.session_idle_s")),
+            events: values.number("proxy.events") as usize,
             session_lifetime: Duration::from_secs(values.number("proxy.session_lifetime_s")),
         },
         data_dir,

@@ -18,6 +18,7 @@
 //! ```
 
 mod body;
+pub mod bus;
 mod detect;
 mod events;
 mod fault;
@@ -27,11 +28,13 @@ mod keep;
 mod key;
 mod live;
 mod media;
+mod media_type;
 mod meter;
 mod open;
 mod origins;
 mod persist;
 mod presentation;
+mod progress;
 mod pull;
 pub mod routes;
 mod session;
@@ -51,6 +54,9 @@ use tokio::sync::Mutex as AsyncMutex;
 pub use fault::Fault;
 pub use keep::{Bounds, Standing as Disk};
 pub use session::{Session, SessionId, State};
+
+pub use bus::Bus;
+pub use progress::Fragments;
 
 use keep::Keeper;
 use live::Live;
@@ -95,6 +101,8 @@ pub struct Config {
     pub session_idle: Duration,
     /// How long a session lives at all. Default: 24 hours.
     pub session_lifetime: Duration,
+    /// Events that are kept for a slow listener of a session. Default: 256.
+    pub events: usize,
     /// How long readers wait. Default: 2 minutes for credentials, 1 minute for an upstream that fails.
     pub patience: Patience,
     /// What links begin with, when it is not what the client called us: `https://media.example`.
@@ -115,6 +123,7 @@ impl Default for Config {
             bounds: Bounds { quota: None, keep_free: 1 << 30 },
             session_idle: Duration::from_secs(6 * 3600),
             session_lifetime: Duration::from_secs(24 * 3600),
+            events: 256,
             patience: Patience::default(),
             public_url: None,
             scheme: "http",
@@ -175,6 +184,10 @@ pub struct NewSession {
     pub title: Option<String>,
     /// Where playing will start, in milliseconds: what is needed there is fetched at once.
     pub start_ms: Option<u64>,
+    /// Whether all of the file is fetched, though nobody reads it.
+    pub fill: bool,
+    /// Where its events go; one of its own if none is given.
+    pub bus: Option<Bus>,
 }
 
 impl Proxy {

@@ -645,6 +645,25 @@ impl Live {
         })
     }
 
+    /// The first byte that a reader waits for.
+    pub fn waiting_at(&self) -> Option<u64> {
+        self.machine().waiting_at()
+    }
+
+    /// What of a range is here, in order.
+    pub fn present(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let missing = self.machine().missing(range.clone());
+        let mut at = range.start;
+        let mut present = Vec::new();
+        for hole in missing {
+            present.push(at..hole.start);
+            at = hole.end;
+        }
+        present.push(at..range.end.min(self.total()));
+        present.retain(|run| !run.is_empty());
+        present
+    }
+
     /// Bytes there, spans under way, bits per second from the upstream, bytes from it.
     pub fn numbers(&self) -> Numbers {
         let (present_bytes, active_workers, complete) = {

@@ -14,6 +14,7 @@ use web::utoipa;
 use web::{Path, Problem};
 
 use crate::film::Film;
+use crate::media_type::is_vague;
 use crate::routes::find;
 use crate::session::Served;
 use crate::{Fault, Proxy, Session, body, presentation};
@@ -168,11 +169,6 @@ fn wanted_title(query: Option<&str>) -> Option<String> {
 pub fn piece_type(meta: &cache::Meta, name: &str) -> String {
     let said = meta.content_type.clone().filter(|kind| !is_vague(kind));
     said.unwrap_or_else(|| by_extension(name).unwrap_or(OCTETS).to_owned())
-}
-
-fn is_vague(kind: &str) -> bool {
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    matches!(kind, "application/octet-stream" | "binary/octet-stream" | "text/plain" | "")
 }
 
 /// What was recognised, else what the upstream says, unless that is the word for "no idea".

@@ -35,7 +35,23 @@ pub async fn open(proxy: Arc<Proxy>, session: Arc<Session>, number: u64) {
     let _watch = Watch { session: session.clone(), number };
     match attempt(&proxy, &session).await {
         Ok(()) => session.set_ready(now_ms()),
-        Err(fault) => session.opening_failed(number, fault),
+        Err(fault) => {
+            if !fault.retryable && !fault.wants_auth() {
+                leave_nothing(&proxy, &session).await;
+            }
+            session.opening_failed(number, fault);
+        }
+    }
+}
+
+/// What failed for good before any of it was kept is removed at once, so that nothing on the disk stands for it.
+async fn leave_nothing(proxy: &Proxy, session: &Session) {
+    let Some((id, live)) = session.take_empty() else { return };
+    live.retire();
+    drop(live);
+    let store = proxy.store.clone();
+    if let Err(error) = blocking(move || store.remove(&id)).await {
+        tracing::warn!(%error, "what failed could not be removed from the cache");
     }
 }
 
@@ -115,7 +131,11 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
     }
     session.set_waiting(Some("the container's index"));
+    session.begin_watch();
+    let declared = live.hold().meta().content_type;
     let (film, first) = titles::look(proxy, session, &request, live, name.as_deref()).await?;
+    session.set_media_info(declared.as_deref());
+    session.look_at_phase(&film);
     warm(&film, &first).await
 }
 

@@ -19,6 +19,8 @@ struct Record {
     title: Option<String>,
     #[serde(default)]
     start_ms: Option<u64>,
+    #[serde(default)]
+    fill: bool,
     created_ms: u64,
     /// What links are sealed with, in hexadecimal; a record of a version before links has none.
     #[serde(default)]
@@ -54,6 +56,8 @@ fn read(records: &Records, name: &str, config: &Config) -> Result<Session, Strin
         file_key: record.file_key,
         title: record.title,
         start_ms: record.start_ms,
+        fill: record.fill,
+        bus: None,
     };
     // Being taken up counts as use: how long the process was down says nothing about who wants the session.
     let kept = Restored {
@@ -84,6 +88,7 @@ async fn save(proxy: &Arc<Proxy>, session: &Session) -> Result<(), store::Error>
         file_key: request.file_key,
         title: request.title,
         start_ms: request.start_ms,
+        fill: request.fill,
         created_ms: session.created_ms(),
         secret: session.secret().iter().map(|byte| format!("{byte:02x}")).collect(),
     };

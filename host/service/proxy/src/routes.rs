@@ -14,7 +14,7 @@ use web::{Draining, Json, Path, Problem, Router, sse};
 
 use crate::session::{TitleView, View};
 use crate::stats::{Column, Picture, Position, Stats};
-use crate::{NewSession, Proxy, Refusal, Session, SessionId, events, media, presentation, stats};
+use crate::{NewSession, Proxy, Refusal, Session, SessionId, bus, events, media, presentation, stats};
 
 /// The routes below `/api/v1`.
 pub fn api(proxy: Arc<Proxy>) -> Router {
@@ -24,6 +24,7 @@ pub fn api(proxy: Arc<Proxy>) -> Router {
         .route("/sessions/{id}/auth", put(renew))
         .route("/sessions/{id}/stats", get(numbers))
         .route("/sessions/{id}/events", get(happenings))
+        .route("/sessions/{id}/segments", get(segments))
         .with_state(proxy)
 }
 
@@ -40,7 +41,7 @@ pub fn stream_routes(proxy: Arc<Proxy>) -> Router {
 /// The description of [`api`] and [`stream_routes`].
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    paths(create, list, show, close, renew, numbers, happenings, media::serve),
+    paths(create, list, show, close, renew, numbers, happenings, segments, media::serve),
     components(schemas(
         CreateSession,
         RenewSession,
@@ -51,7 +52,11 @@ pub fn stream_routes(proxy: Arc<Proxy>) -> Router {
         stats::Upstream,
         Picture,
         Column,
-        Position
+        Position,
+        bus::Phase,
+        bus::MediaInfo,
+        Segments,
+        SegmentView
     ))
 )]
 pub struct OpenApi;
@@ -76,6 +81,9 @@ pub struct CreateSession {
     /// Where playing will start, in milliseconds, so that what is needed there is fetched at once.
     #[serde(default)]
     start_ms: Option<u64>,
+    /// Whether all of the file is fetched, though nobody reads it.
+    #[serde(default)]
+    fill: bool,
 }
 
 /// New credentials. What is left out stays as it is.
@@ -111,6 +119,8 @@ async fn create(
         file_key: wanted.file_key,
         title: wanted.title,
         start_ms: wanted.start_ms,
+        fill: wanted.fill,
+        bus: None,
     };
     let session = proxy.create(new).await?;
     let location = format!("/api/v1/sessions/{}", session.id());
@@ -167,8 +177,9 @@ async fn numbers(State(proxy): State<Arc<Proxy>>, Path(id): Path<String>) -> Res
     Ok(web::response::Json(stats::of(&*find(&proxy, &id)?, proxy.disk())))
 }
 
-/// What happens to a session, as server-sent events: `ready`, `stats`, `auth-required`, `failed`, `closed`. The first
-/// event tells how things stand.
+/// What happens to a session, as server-sent events: `ready`, `stats`, `auth-required`, `failed`, `closed`; `phase`,
+/// `progress`, `media-info`, `mismatch`, `segments` and `slow` about its file; `missed` tells a slow listener how many it
+/// lost. The first events tell how things stand.
 #[utoipa::path(get, path = "/api/v1/sessions/{id}/events", tag = "sessions", params(("id" = String, Path)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 404, body = Problem)))]
 async fn happenings(
@@ -179,6 +190,50 @@ async fn happenings(
 ) -> Result<Response, Problem> {
     let session = find(&proxy, &id)?;
     Ok(sse::response(events::of(session, proxy.clone(), base.of(&proxy)), draining))
+}
+
+/// The segments of a fragmented MP4 file.
+#[derive(Serialize, ToSchema)]
+pub struct Segments {
+    /// Whether these are all.
+    complete: bool,
+    /// Where the first bytes lie that a player needs before any segment.
+    init: Option<(u64, u64)>,
+    segments: Vec<SegmentView>,
+}
+
+/// One of them.
+#[derive(Serialize, ToSchema)]
+pub struct SegmentView {
+    offset: u64,
+    length: u64,
+    start_ms: u64,
+    duration_ms: u64,
+    /// Whether a player can start here.
+    is_sync: bool,
+}
+
+/// The segments of a fragmented MP4 file, as far as they are known from the bytes that are here. None of another file.
+#[utoipa::path(get, path = "/api/v1/sessions/{id}/segments", tag = "sessions", params(("id" = String, Path)),
+    responses((status = 200, body = Segments), (status = 404, body = Problem)))]
+async fn segments(State(proxy): State<Arc<Proxy>>, Path(id): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let found = find(&proxy, &id)?.fragments();
+    let segments = found.as_ref().map(|found| {
+        let ms = |ticks| found.timescale.map_or(0, |scale| scale.millis(ticks));
+        let view = |segment: &container::fragments::Segment| SegmentView {
+            offset: segment.bytes.start,
+            length: segment.bytes.end - segment.bytes.start,
+            start_ms: ms(segment.start_ticks),
+            duration_ms: ms(segment.end_ticks()) - ms(segment.start_ticks),
+            is_sync: segment.is_sync,
+        };
+        found.segments.iter().map(view).collect()
+    });
+    Ok(web::response::Json(Segments {
+        complete: found.as_ref().is_some_and(|found| found.complete),
+        init: found.as_ref().and_then(|found| found.init.as_ref()).map(|init| (init.start, init.end)),
+        segments: segments.unwrap_or_default(),
+    }))
 }
 
 fn fields(headers: BTreeMap<String, String>) -> Vec<Header> {

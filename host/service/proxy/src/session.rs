@@ -4,27 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
+use cache::object::Input;
 use plugin::Header;
 use plugin::detect::{IndexRange, Track};
 use serde::Serialize;
 use store::ObjectId;
-use tokio::sync::{broadcast, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::bus::{Bus, Event, MediaInfo, Phase};
 use crate::fault::NO_TITLE;
 use crate::film::{Film, Title};
 use crate::live::Live;
 use crate::meter::Meter;
 use crate::presentation::Presentation;
 use crate::presentation::seal::{Secret, new_secret};
-use crate::{Config, Fault, NewSession, Patience, Place, key};
-
-/// Events that a slow listener may fall behind before it loses the oldest.
-const EVENTS: usize = 32;
+use crate::progress::{self, Fragments};
+use crate::{Config, Fault, NewSession, Patience, Place, key, media_type};
 
 /// The code of a page that posed as media; it is not served.
 pub(crate) const NOT_MEDIA: &str = "not-media";
@@ -151,13 +152,6 @@ impl Titles {
     }
 }
 
-/// What `/sessions/{id}/events` tells.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// `ready`, `auth-required`, `failed` or `closed`.
-    pub name: &'static str,
-}
-
 /// A session. Shared by its handlers and its opening.
 pub struct Session {
     id: SessionId,
@@ -179,7 +173,11 @@ pub struct Session {
     readers: Mutex<BTreeMap<u64, Range<u64>>>,
     readers_begun: AtomicU64,
     progress: watch::Sender<u64>,
-    events: broadcast::Sender<Event>,
+    bus: Bus,
+    /// A [`Phase`]; read without a lock.
+    phase: AtomicU8,
+    /// The segments of a fragmented MP4 file; read without a lock.
+    fragments: ArcSwapOption<Fragments>,
 }
 
 struct Inner {
@@ -198,6 +196,12 @@ struct Inner {
     waiting_for: Option<String>,
     name: Option<String>,
     facts: Facts,
+    /// Set once for each version of the file.
+    info: Option<MediaInfo>,
+    /// Whether all of it is fetched, though nobody reads it.
+    fill: bool,
+    /// What looks how far it has come.
+    watch: Option<AbortHandle>,
     /// Whether a presentation still grows.
     is_live: Option<bool>,
     ready_ms: Option<u64>,
@@ -242,6 +246,10 @@ pub struct View {
     pub bit_rate: Option<u64>,
     /// Whether it is live; none while nobody knows, and for what is one file.
     pub live: Option<bool>,
+    /// How far the file has come, whoever reads it.
+    pub phase: Phase,
+    /// What kind of media it is; set once for each version of the file.
+    pub media_info: Option<MediaInfo>,
     /// Length in bytes of what is served.
     pub length: Option<u64>,
     /// What kind of disc image or archive it is served from: `bluray`, `dvdvideo`, `zip`, …
@@ -381,6 +389,9 @@ impl Session {
                 waiting_for: None,
                 name: None,
                 facts: Facts::default(),
+                info: None,
+                fill: new.fill,
+                watch: None,
                 is_live: None,
                 ready_ms: None,
                 live: None,
@@ -394,7 +405,9 @@ impl Session {
             readers: Mutex::default(),
             readers_begun: AtomicU64::new(0),
             progress: watch::Sender::new(0),
-            events: broadcast::channel(EVENTS).0,
+            bus: new.bus.unwrap_or_else(|| Bus::new(config.events)),
+            phase: AtomicU8::new(Phase::Init as u8),
+            fragments: ArcSwapOption::empty(),
         }
     }
 
@@ -419,6 +432,8 @@ impl Session {
             file_key: inner.file_key.clone(),
             title: inner.title.clone(),
             start_ms: inner.start_ms,
+            fill: inner.fill,
+            bus: Some(self.bus.clone()),
         }
     }
 
@@ -470,8 +485,95 @@ impl Session {
         self.inner().live.clone()
     }
 
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    /// Where its events go.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// How far its file has come. Reads one number, and takes no lock.
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.phase.load(Ordering::Relaxed))
+    }
+
+    /// What kind of media it is, once that is known.
+    pub fn media_info(&self) -> Option<MediaInfo> {
+        self.inner().info.clone()
+    }
+
+    /// The segments of a fragmented MP4 file, as far as they are known; none for other files. Takes no lock.
+    pub fn fragments(&self) -> Option<Arc<Fragments>> {
+        self.fragments.load_full()
+    }
+
+    pub(crate) fn set_fragments(&self, fragments: Fragments) {
+        self.fragments.store(Some(Arc::new(fragments)));
+    }
+
+    /// Whether all of the file is fetched, though nobody reads it.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.inner().fill
+    }
+
+    /// Lets go of a file of which nothing has come and that nobody else has open; it is the answer.
+    pub(crate) fn take_empty(&self) -> Option<(ObjectId, Arc<Live>)> {
+        let mut inner = self.inner();
+        let is_alone = inner.place.as_ref().is_some_and(|place| Arc::strong_count(place) == 1);
+        let is_empty = inner.live.as_ref().is_some_and(|live| live.total() > 0 && live.numbers().present_bytes == 0);
+        let id = inner.object.as_ref().map(|(id, _)| *id).filter(|_| is_alone && is_empty)?;
+        inner.place = None;
+        Some((id, inner.live.take()?))
+    }
+
+    pub(crate) fn may_be_fragmented(&self) -> bool {
+        let inner = self.inner();
+        let is_mp4 = inner.facts.container.as_deref().is_some_and(|name| name.contains("mp4") || name.contains("mov"));
+        is_mp4 && matches!(inner.shape, Shape::Plain)
+    }
+
+    /// What it serves right now.
+    pub(crate) fn film_now(&self) -> Option<Film> {
+        let inner = self.inner();
+        let live = inner.live.as_ref().filter(|live| !live.is_dead() && !matches!(inner.shape, Shape::Unknown))?;
+        inner.film(live, None).ok()
+    }
+
+    /// Sees how far its film has come, and tells if that is another phase; the answer is the bytes that are here.
+    pub(crate) fn look_at_phase(&self, film: &Film) -> u64 {
+        let here = progress::present_bytes(film);
+        let phase = if film.length() == Some(here) { Phase::Complete } else { Phase::Downloading };
+        self.set_phase(phase);
+        here
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        if self.phase.swap(phase as u8, Ordering::Relaxed) != phase as u8 {
+            self.tell(Event::Phase(phase));
+        }
+    }
+
+    /// What kind of media it is has been found out, from its bytes or else from what the upstream says. The first word
+    /// counts: who has chosen a decoder by it is not told another one.
+    pub(crate) fn set_media_info(&self, declared: Option<&str>) {
+        let mut inner = self.inner();
+        if inner.info.is_some() {
+            return;
+        }
+        let facts = &inner.facts;
+        let info = MediaInfo {
+            container: facts.container.clone(),
+            media_type: facts.media_type.clone(),
+            codecs: facts.tracks.iter().map(|track| track.codec.clone()).collect(),
+            sniffed: facts.container.is_some(),
+        };
+        inner.info = Some(info.clone());
+        drop(inner);
+        let sniffed = info.media_type.clone().filter(|_| info.sniffed);
+        self.tell(Event::MediaInfo(info));
+        if let (Some(declared), Some(sniffed)) = (declared, sniffed)
+            && media_type::differ(declared, &sniffed)
+        {
+            self.tell(Event::Mismatch { declared: declared.to_owned(), sniffed });
+        }
     }
 
     pub(crate) fn touch(&self, now_ms: u64) {
@@ -574,7 +676,9 @@ impl Session {
                 titles.files.iter().for_each(|file| file.leave(self.id));
             }
             (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
-            inner.facts = Facts::default();
+            (inner.facts, inner.info) = (Facts::default(), None);
+            self.fragments.store(None);
+            self.phase.store(Phase::Init as u8, Ordering::Relaxed);
         }
     }
 
@@ -598,12 +702,23 @@ impl Session {
             titles.files.iter().for_each(|file| file.leave(self.id));
         }
         live.set_bandwidth(self.id, self.bandwidth);
+        if inner.fill {
+            live.handle(Input::Fill);
+        }
         inner.live = Some(live);
         inner.place = Some(place);
         inner.name = name.or(inner.name.take());
         inner.facts.media_type = media_type;
         drop(inner);
         self.progressed();
+    }
+
+    /// Looks how far it comes from now on.
+    pub(crate) fn begin_watch(self: &Arc<Self>) {
+        let watch = progress::watch(self);
+        if let Some(before) = self.inner().watch.replace(watch) {
+            before.abort();
+        }
     }
 
     /// Nothing better is known than that the file is served as it is.
@@ -643,6 +758,7 @@ impl Session {
         inner.name = name.or(inner.name.take());
         inner.shape = Shape::Presentation(presentation);
         drop(inner);
+        self.set_phase(Phase::Downloading);
         self.progressed();
     }
 
@@ -668,7 +784,7 @@ impl Session {
         inner.waiting_for = None;
         inner.ready_ms.get_or_insert(now_ms);
         drop(inner);
-        self.tell("ready");
+        self.tell(Event::Ready);
     }
 
     /// It cannot go on, for now or for good.
@@ -679,11 +795,10 @@ impl Session {
         }
         tracing::info!(session = ?self.id, code = fault.code, "a session failed: {}", fault.message);
         inner.state = if fault.wants_auth() { State::AuthRequired } else { State::Failed };
-        let name = if fault.wants_auth() { "auth-required" } else { "failed" };
-        inner.error = Some(fault);
+        inner.error = Some(fault.clone());
         inner.waiting_for = None;
         drop(inner);
-        self.tell(name);
+        self.tell(if fault.wants_auth() { Event::AuthRequired(fault) } else { Event::Failed(fault) });
     }
 
     /// Ends it; the answer is the files that it had open.
@@ -692,7 +807,7 @@ impl Session {
         self.inner().state = State::Closed;
         self.suspend();
         files.iter().for_each(|live| live.wake());
-        self.tell("closed");
+        self.tell(Event::Closed);
         files
     }
 
@@ -709,6 +824,9 @@ impl Session {
         let mut inner = self.inner();
         if let Some(opening) = inner.opening.take() {
             opening.abort();
+        }
+        if let Some(watch) = inner.watch.take() {
+            watch.abort();
         }
         if let Some(live) = inner.live.take() {
             live.leave(self.id);
@@ -845,6 +963,8 @@ impl Session {
             duration_ms: inner.facts.duration_ms,
             bit_rate: inner.facts.bit_rate,
             live: inner.is_live,
+            phase: self.phase(),
+            media_info: inner.info.clone(),
             length: inner.length(),
             image: inner.titles().map(|titles| titles.image.clone()),
             title: inner.chosen().map(|title| title.id.clone()),
@@ -857,9 +977,8 @@ impl Session {
         }
     }
 
-    fn tell(&self, name: &'static str) {
-        // Nobody listening is fine.
-        let _ = self.events.send(Event { name });
+    pub(crate) fn tell(&self, event: Event) {
+        self.bus.tell(self.id, event);
         self.progressed();
     }
 
@@ -895,9 +1014,9 @@ impl Drop for ReaderGuard {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(opening) = self.inner().opening.take() {
-            opening.abort();
-        }
+        let mut inner = self.inner();
+        inner.opening.take().into_iter().for_each(|opening| opening.abort());
+        inner.watch.take().into_iter().for_each(|watch| watch.abort());
     }
 }
 

@@ -105,7 +105,7 @@ impl Object {
         }
         if !taken.is_empty() {
             // Who fills what does not fit would fetch for ever what others take out.
-            (self.given.fill, self.limits.fill) = (false, false);
+            (self.given.fill, self.limits.fill, self.filled) = (false, false, false);
         }
         // Whoever takes out what was warmed does not want it back at once.
         let (geometry, touched) =

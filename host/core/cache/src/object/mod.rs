@@ -114,6 +114,8 @@ pub enum Input {
         /// Which bytes.
         range: Range<u64>,
     },
+    /// All that is missing is wanted from now on, though nobody reads it.
+    Fill,
     /// The bytes of a span before `end` can be read.
     Arrived {
         /// Which span.
@@ -237,6 +239,8 @@ pub struct Bucket {
 pub struct Object {
     /// As they were given.
     given: Limits,
+    /// What nobody reads is wanted too.
+    filled: bool,
     /// As they are now, with what was learned of the media, the upstream and the room.
     limits: Limits,
     rate: Option<u64>,
@@ -273,6 +277,7 @@ impl Object {
         let mut object = Self {
             limits: sane(limits.clone(), geometry),
             given: limits,
+            filled: false,
             rate: None,
             span_length: None,
             ahead_at_most: None,
@@ -325,6 +330,7 @@ impl Object {
             Input::Finished { span } => drop(self.end(span)),
             Input::Failed { span, retry_at } => self.fail(span, retry_at),
             Input::Retry => self.failures.clear(),
+            Input::Fill => self.filled = true,
             Input::Lost { granule } => self.lose(granule),
             Input::Evicted { granules } => self.leaving.gone(&granules),
             Input::Rate { bytes_per_second } => {
@@ -632,7 +638,7 @@ impl Object {
         span.arrived == span.range.end
             || self.readers.values().any(by_reader)
             || self.warm.iter().any(touches)
-            || (self.limits.fill && !self.readers.is_empty())
+            || self.wants_the_rest()
     }
 
     fn span_at(&self, offset: u64) -> Option<&Span> {

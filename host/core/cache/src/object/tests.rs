@@ -333,6 +333,14 @@ fn an_empty_object_is_complete() {
 }
 
 #[test]
+fn all_of_it_is_fetched_when_that_is_wanted_and_nobody_reads() {
+    let mut world = World::new(limits(), 40 * GRANULE);
+    world.send(Input::Fill);
+    world.deliver_all();
+    assert!(world.object.is_complete());
+}
+
+#[test]
 fn fills_only_when_told_to_and_while_somebody_reads() {
     for (fill, expected) in [(false, 4), (true, 40)] {
         let mut world = World::new(Limits { fill, ..limits() }, 40 * GRANULE);

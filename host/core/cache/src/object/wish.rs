@@ -84,9 +84,14 @@ impl Object {
     }
 
     fn for_the_rest(&self) -> Option<Wish> {
-        let wanted = self.limits.fill && !self.readers.is_empty();
-        let range = wanted.then(|| self.gap(&(0..self.geometry.total()), self.limits.span_max)).flatten()?;
+        let range =
+            self.wants_the_rest().then(|| self.gap(&(0..self.geometry.total()), self.limits.span_max)).flatten()?;
         Some(Wish { range, urgency: Urgency::Fill, reader: None })
+    }
+
+    /// Whether what nobody reads is fetched as well.
+    pub(super) fn wants_the_rest(&self) -> bool {
+        self.filled || (self.limits.fill && !self.readers.is_empty())
     }
 
     /// What to fetch next for a reader, be it inside of its window or not.

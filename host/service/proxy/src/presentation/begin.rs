@@ -131,6 +131,7 @@ pub async fn begin(
             session.set_facts(facts);
         }
     }
+    session.set_media_info(None);
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod mirrors;
 mod origin;
 mod outages;
 mod presentations;
+mod progressive;
 mod raw;
 mod reading;
 mod restart;
@@ -208,7 +209,14 @@ impl Plugins for Fixed {
     }
 
     fn detectors(&self, head: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
-        if head.starts_with(titles::MAGIC) { vec![Arc::new(titles::Image)] } else { vec![Arc::new(Tail)] }
+        match head {
+            _ if head.starts_with(titles::MAGIC) => vec![Arc::new(titles::Image)],
+            _ if head.starts_with(b"fLaC") => vec![Arc::new(progressive::Named("flac", "audio/flac"))],
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+                vec![Arc::new(progressive::Named("mov,mp4,m4a,3gp,3g2,mj2", "video/mp4"))]
+            }
+            _ => vec![Arc::new(Tail)],
+        }
     }
 
     fn schemes(&self) -> Vec<String> {
