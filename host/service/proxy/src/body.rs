@@ -183,7 +183,7 @@ pub fn stream(
     film: &Film,
     parts: Vec<(Vec<u8>, Range<u64>)>,
     closing: Vec<u8>,
-) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + 'static, Fault> {
+) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + use<>, Fault> {
     let mut pieces = Vec::new();
     for (before, range) in parts {
         pieces.extend(text(before));

@@ -119,6 +119,11 @@ impl Keeper {
         state.open.insert(id, Arc::downgrade(live));
     }
 
+    /// An object that somebody still has open.
+    pub fn open_now(&self, id: ObjectId) -> Option<Arc<Live>> {
+        self.state().open.get(&id)?.upgrade().filter(|live| !live.is_dead())
+    }
+
     /// Room for so many bytes; others are evicted for it if that is allowed. None if there is no room: then the bytes go by
     /// without being kept.
     pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {

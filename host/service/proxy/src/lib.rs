@@ -57,6 +57,7 @@ pub use session::{Session, SessionId, State};
 
 pub use bus::Bus;
 pub use progress::Fragments;
+pub use stats::{Rates, rates};
 
 use keep::Keeper;
 use live::Live;
@@ -85,6 +86,8 @@ impl Default for Patience {
 pub struct Config {
     /// Connections to one origin, and for one object, at most. How many of them are used is learned. Default: 8.
     pub max_spans: usize,
+    /// Bytes that one request asks for, at most. Default: 16 MiB.
+    pub span_max: u64,
     /// How far to fetch ahead of a reader, at most, in bytes. Default: 256 MiB.
     pub read_ahead_bytes: u64,
     /// The same in time of the media, once its rate is known. The smaller of the two counts. Default: 2 minutes.
@@ -115,6 +118,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_spans: 8,
+            span_max: 16 << 20,
             read_ahead_bytes: 256 << 20,
             read_ahead: Duration::from_secs(120),
             fill: false,
@@ -241,6 +245,11 @@ impl Proxy {
         Ok(session)
     }
 
+    /// Where a player finds a session, below what links begin with.
+    pub fn playback_path(&self, session: &Session) -> String {
+        session.view("").playback_url
+    }
+
     /// The session of this id; one of an earlier run begins to open.
     pub fn session(self: &Arc<Self>, id: SessionId) -> Option<Arc<Session>> {
         let session = self.sessions().get(&id).cloned()?;
@@ -336,7 +345,8 @@ impl Proxy {
             return place;
         }
         objects.retain(|_, place| place.strong_count() > 0);
-        let place = Arc::new(Place::default());
+        // A response may still read what no session has open; it must not be opened a second time beside it.
+        let place = Arc::new(Place { live: AsyncMutex::new(self.keeper.open_now(id)) });
         objects.insert(id, Arc::downgrade(&place));
         place
     }
@@ -359,6 +369,9 @@ async fn sweep(proxy: Weak<Proxy>) {
         let Some(proxy) = proxy.upgrade() else { return };
         let now = now_ms();
         let over: Vec<_> = proxy.list().into_iter().filter(|session| session.is_over(now)).collect();
+        for presentation in proxy.list().iter().filter_map(|session| session.presentation()) {
+            presentation.close_unused();
+        }
         for session in over {
             tracing::info!(session = ?session.id(), "a session has expired");
             proxy.close(session.id()).await;

@@ -92,23 +92,16 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
             return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
         }
     };
-    let root = begin::root(&plan, &request);
+    let root = begin::root(&source, &plan, &request);
     let name = plan.about().name.clone();
     session.set_waiting(Some("the upstream"));
     if request.title.is_none()
-        && let Some(likely) = begin::likely(&plan, &request)
+        && let Some(likely) = begin::likely(&source, &plan, &request)
         && let Some((kind, answer)) = begin::ask(proxy, &likely).await?
     {
         return begin(proxy, session, &request, Beginning { kind, root: likely, answer: Some(answer), name }).await;
     }
-    let wanted = Wanted {
-        source,
-        plan,
-        named: key::named(&request.url),
-        open,
-        file_key: request.file_key.clone(),
-        is_settled: false,
-    };
+    let wanted = Wanted { source, plan, named: key::named(&request.url), open, file_key: request.file_key.clone() };
     let Opened { place, live, wants, name } = file(proxy, wanted, known, asked).await?;
     session.set_live(live.clone(), place, name.clone(), live.hold().meta().content_type);
     if let Some(fault) = wants {
@@ -127,7 +120,6 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         && let Some(kind) = begin::sniff(&live).await?
     {
         // A manifest is asked for anew each time, and what was kept of it is of no use.
-        live.retire();
         return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
     }
     session.set_waiting(Some("the container's index"));
@@ -158,15 +150,13 @@ pub struct Wanted {
     pub file_key: Option<String>,
     /// The origin that the user named, which may be a private address.
     pub named: Option<fetch::Origin>,
-    /// Whether its bytes do not change, so that what is complete on the disk is served without asking.
-    pub is_settled: bool,
 }
 
 /// Opens a file: one that is known already as this object, or as whatever the source says it is. Tells `asked` when it is
 /// known which that is.
 pub async fn file(
     proxy: &Arc<Proxy>,
-    Wanted { source, plan, open, file_key, named: origin, is_settled }: Wanted,
+    Wanted { source, plan, open, file_key, named: origin }: Wanted,
     known: Option<(ObjectId, String)>,
     asked: impl FnOnce(ObjectId, &str),
 ) -> Result<Opened, Fault> {
@@ -183,7 +173,7 @@ pub async fn file(
         let mut open = place.live.lock().await;
         let found = match open.as_ref().filter(|live| !live.is_dead()) {
             Some(live) => join(proxy, id, key, live.clone(), upstream).await?,
-            None => open_object(proxy, id, key, upstream, is_settled).await?,
+            None => open_object(proxy, id, key, upstream).await?,
         };
         *open = Some(found.live.clone());
         found
@@ -261,13 +251,7 @@ async fn join(
 }
 
 /// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
-async fn open_object(
-    proxy: &Arc<Proxy>,
-    id: ObjectId,
-    key: String,
-    upstream: Arc<Upstream>,
-    is_settled: bool,
-) -> Result<Found, Fault> {
+async fn open_object(proxy: &Arc<Proxy>, id: ObjectId, key: String, upstream: Arc<Upstream>) -> Result<Found, Fault> {
     let store = proxy.store.clone();
     let stored = blocking(move || store.load(&id)).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "a cached object cannot be read and is fetched anew");
@@ -280,9 +264,6 @@ async fn open_object(
         let hold = Hold::new(stored.file.clone(), proxy.keeper.clone());
         live(proxy, id, hold, stored.granules.clone(), upstream.clone())
     };
-    if is_settled && complete && !stored.meta.open_ended {
-        return Ok(kept().into());
-    }
     let fresh = || async {
         // The version that was pinned is not the one to ask for.
         tracing::info!("the upstream has another version now; the cached one is dropped");
@@ -394,7 +375,9 @@ async fn first_answer(upstream: &Upstream) -> Result<Probe, Fault> {
             match upstream.renew(epoch, reason, fault.upstream_status, 0).await {
                 Ok(()) => continue,
                 // The plugin's word tells more only when it asks for credentials because of what the upstream said.
-                Err(refused) if fault.wants_auth() => return Err(refused),
+                Err(refused) if fault.wants_auth() => {
+                    return Err(Fault { upstream_status: fault.upstream_status, ..refused });
+                }
                 Err(_) => return Err(fault),
             }
         }
@@ -440,6 +423,7 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
     let config = &proxy.config;
     let mut limits = Limits {
         max_spans: config.max_spans,
+        span_max: config.span_max,
         ahead_max: config.read_ahead_bytes,
         ahead_time: config.read_ahead,
         fill: config.fill,

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use cache::object::Input;
+use futures_core::Stream;
 use plugin::Header;
 use plugin::detect::{IndexRange, Track};
 use serde::Serialize;
@@ -25,7 +27,7 @@ use crate::meter::Meter;
 use crate::presentation::Presentation;
 use crate::presentation::seal::{Secret, new_secret};
 use crate::progress::{self, Fragments};
-use crate::{Config, Fault, NewSession, Patience, Place, key, media_type};
+use crate::{Config, Fault, NewSession, Patience, Place, body, key, media_type};
 
 /// The code of a page that posed as media; it is not served.
 pub(crate) const NOT_MEDIA: &str = "not-media";
@@ -463,6 +465,11 @@ impl Session {
         self.inner().name.clone()
     }
 
+    /// Its address as it may be shown: without credentials and query.
+    pub fn shown_url(&self) -> String {
+        key::shown(&self.inner().url)
+    }
+
     /// How long ago it was made, in this process.
     pub fn age(&self) -> std::time::Duration {
         self.begun.elapsed()
@@ -676,7 +683,7 @@ impl Session {
                 titles.files.iter().for_each(|file| file.leave(self.id));
             }
             (inner.live, inner.place, inner.begun, inner.state) = (None, None, false, State::Opening);
-            (inner.facts, inner.info) = (Facts::default(), None);
+            (inner.facts, inner.info, inner.error) = (Facts::default(), None, None);
             self.fragments.store(None);
             self.phase.store(Phase::Init as u8, Ordering::Relaxed);
         }
@@ -888,11 +895,39 @@ impl Session {
     /// one that was chosen.
     pub(crate) async fn served(&self, title: Option<&str>) -> Result<Served, Fault> {
         self.once(|inner| match (&inner.live, &inner.shape, inner.state) {
-            (_, Shape::Presentation(presentation), State::Opening | State::Ready) => {
+            (_, Shape::Presentation(presentation), _) => {
                 Some(title.map_or(Ok(Served::Presentation(presentation.clone())), |id| Err(no_title(id))))
             }
             // What is cached is served even when the upstream wants something first.
             (Some(live), Shape::Plain | Shape::Titles(_), _) => Some(inner.film(live, title).map(Served::Film)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Bytes of what it serves, as they come. What lies beyond the end is left out. A presentation is no one run of bytes,
+    /// and refused.
+    pub async fn read(
+        self: &Arc<Self>,
+        range: Range<u64>,
+    ) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + use<>, Fault> {
+        let film = match self.served(None).await? {
+            Served::Film(film) => film,
+            Served::Presentation(_) => {
+                let message = "this is a presentation of many files; play its playback_url";
+                return Err(Fault::new(plugin::code::UNSUPPORTED, message));
+            }
+        };
+        let range = range.start.min(film.total())..range.end.min(film.total());
+        let parts = if range.is_empty() { Vec::new() } else { vec![(Vec::new(), range)] };
+        body::stream(self.clone(), &film, parts, Vec::new())
+    }
+
+    /// Waits until it is ready, or tells why it is not.
+    pub async fn ready(&self) -> Result<(), Fault> {
+        self.once(|inner| match (inner.state, &inner.error) {
+            (State::Ready, _) => Some(Ok(())),
+            (State::AuthRequired, Some(fault)) => Some(Err(fault.clone())),
             _ => None,
         })
         .await

@@ -111,6 +111,68 @@ pub struct Position {
     end: u64,
 }
 
+/// How bytes flow through a session, now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Bits per second from the upstream.
+    pub download_bps: u64,
+    /// Bits per second to clients.
+    pub serve_bps: u64,
+    /// Bytes ready beyond the position of the reader that is farthest along.
+    pub buffered_bytes_ahead: u64,
+    /// Connections to the upstream that bring bytes.
+    pub active_workers: usize,
+    /// Bytes to clients since the session began.
+    pub served_bytes: u64,
+    /// Of these, bytes that had been fetched before.
+    pub hit_bytes: u64,
+}
+
+impl Rates {
+    /// Share of the served bytes that had been fetched before, 0 to 1.
+    pub fn cache_hit_rate(&self) -> f64 {
+        if self.served_bytes == 0 { 0.0 } else { self.hit_bytes as f64 / self.served_bytes as f64 }
+    }
+
+    /// Of two sessions together.
+    pub fn and(self, other: Rates) -> Rates {
+        Rates {
+            download_bps: self.download_bps + other.download_bps,
+            serve_bps: self.serve_bps + other.serve_bps,
+            buffered_bytes_ahead: self.buffered_bytes_ahead + other.buffered_bytes_ahead,
+            active_workers: self.active_workers + other.active_workers,
+            served_bytes: self.served_bytes + other.served_bytes,
+            hit_bytes: self.hit_bytes + other.hit_bytes,
+        }
+    }
+}
+
+/// How bytes flow through a session.
+pub fn rates(session: &Session) -> Rates {
+    let numbers = numbers(session);
+    let (serve_bps, served_bytes) = session.served_now(Instant::now());
+    let farthest = session.positions().iter().map(|range| range.start).max();
+    Rates {
+        download_bps: numbers.as_ref().map_or(0, |numbers| numbers.download_bps),
+        serve_bps,
+        buffered_bytes_ahead: match session.presentation() {
+            Some(presentation) => presentation.ahead(),
+            None => session.live().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
+        },
+        active_workers: numbers.as_ref().map_or(0, |numbers| numbers.active_workers),
+        served_bytes,
+        hit_bytes: session.hits.load(Ordering::Relaxed),
+    }
+}
+
+/// Of a presentation all pieces count that are open.
+fn numbers(session: &Session) -> Option<Numbers> {
+    match session.presentation() {
+        None => session.live().map(|live| live.numbers()),
+        Some(presentation) => summed(&presentation),
+    }
+}
+
 /// The numbers of all pieces that are open, and the bytes of those that were.
 fn summed(presentation: &Presentation) -> Option<Numbers> {
     let pieces = presentation.files().into_iter().map(|live| live.numbers());
@@ -131,32 +193,21 @@ fn summed(presentation: &Presentation) -> Option<Numbers> {
 /// How things stand with a session.
 pub fn of(session: &Session, disk: crate::Disk) -> Stats {
     let live = session.live();
-    let presentation = session.presentation();
-    // Of a presentation all pieces count that are open.
-    let numbers = match &presentation {
-        None => live.as_ref().map(|live| live.numbers()),
-        Some(presentation) => summed(presentation),
-    };
+    let (numbers, rates) = (numbers(session), rates(session));
     let positions = session.positions();
-    let farthest = positions.iter().map(|range| range.start).max();
-    let (serve_bps, served_bytes) = session.served_now(Instant::now());
-    let hits = session.hits.load(Ordering::Relaxed);
     let picture = live.as_ref().map(|live| live.picture(BUCKETS)).unwrap_or_default();
     Stats {
         state: session.state(),
         waiting_for: session.waiting_for().or_else(|| live.as_ref()?.waits_for()),
-        download_bps: numbers.as_ref().map_or(0, |numbers| numbers.download_bps),
-        serve_bps,
-        buffered_bytes_ahead: match &presentation {
-            Some(presentation) => presentation.ahead(),
-            None => live.as_ref().zip(farthest).map_or(0, |(live, at)| live.ahead(at)),
-        },
-        active_workers: numbers.as_ref().map_or(0, |numbers| numbers.active_workers),
-        cache_hit_rate: if served_bytes == 0 { 0.0 } else { hits as f64 / served_bytes as f64 },
+        download_bps: rates.download_bps,
+        serve_bps: rates.serve_bps,
+        buffered_bytes_ahead: rates.buffered_bytes_ahead,
+        active_workers: rates.active_workers,
+        cache_hit_rate: rates.cache_hit_rate(),
         length: live.as_ref().and_then(|live| live.length()),
         cached_bytes: numbers.as_ref().map_or(0, |numbers| numbers.present_bytes),
         upstream_bytes: numbers.as_ref().map_or(0, |numbers| numbers.upstream_bytes),
-        served_bytes,
+        served_bytes: rates.served_bytes,
         complete: numbers.as_ref().is_some_and(|numbers| numbers.complete),
         memory_bytes: numbers.as_ref().map_or(0, |numbers| numbers.memory_bytes),
         upstream: numbers.and_then(|numbers| numbers.origin).map(|(origin, standing)| Upstream {

@@ -422,7 +422,7 @@ impl Siblings<'_> {
         let (source, found) = ask(self.proxy, &open).await?;
         let source::Opened::Plan(plan) = found else { return Ok(None) };
         let named = key::named(&self.request.url);
-        let wanted = Wanted { source, plan, open, file_key, named, is_settled: false };
+        let wanted = Wanted { source, plan, open, file_key, named };
         // A renewed address is one of the same bytes, of these files too.
         let known = self.session.object_beside(name);
         let asked = |id, key: &str| self.session.set_object_beside(name, id, key);

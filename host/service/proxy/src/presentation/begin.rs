@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache::object::Input;
-use container::manifest::{self, Facts as Said, Kind, dash, hls};
+use container::manifest::{self, Facts as Said, Kind, Role, dash, hls};
 use plugin::detect::{HEAD_BYTES, Track};
-use plugin::source::{Origin, Plan};
+use plugin::source::{MediaSource, Open, Origin, Plan};
 use url::Url;
 
 use super::piece::Piece;
@@ -32,8 +32,8 @@ const FROM_THE_END: u32 = 3;
 const PRIVATE: &str = "private-address";
 
 /// The root of a plan whose address looks like one of a manifest.
-pub fn likely(plan: &Plan, request: &NewSession) -> Option<Root> {
-    let root = root(plan, request)?;
+pub fn likely(source: &Arc<dyn MediaSource>, plan: &Plan, request: &NewSession) -> Option<Root> {
+    let root = root(source, plan, request)?;
     let path = root.url.path().to_ascii_lowercase();
     let media_type = plan.about().media_type.as_deref().unwrap_or_default().to_ascii_lowercase();
     let named = [".m3u8", ".m3u", ".mpd"].iter().any(|extension| path.ends_with(extension));
@@ -42,12 +42,20 @@ pub fn likely(plan: &Plan, request: &NewSession) -> Option<Root> {
 }
 
 /// The root of a plan that is one address; a plan of several pieces is no manifest.
-pub fn root(plan: &Plan, request: &NewSession) -> Option<Root> {
+pub fn root(source: &Arc<dyn MediaSource>, plan: &Plan, request: &NewSession) -> Option<Root> {
+    let open = Open { uri: request.url.clone(), headers: request.headers.clone(), purpose: "play" };
+    let origin = super::Origin::Planned { source: source.clone(), open, state: plan.about().state.clone() };
+    planned(origin, plan)
+}
+
+/// The root that a plan of one address names.
+pub fn planned(origin: super::Origin, plan: &Plan) -> Option<Root> {
     let [segment] = plan.segments() else { return None };
     let Origin::Http { urls, headers, offset: 0 } = &segment.origin else { return None };
     let url = Url::parse(urls.first()?).ok()?;
-    let access = Access { named: key::named(&request.url), home: fetch::Origin::of(&url), headers: headers.clone() };
-    Some(Root { url, access, made: None })
+    let access =
+        Access { named: key::named(&origin.open().uri), home: fetch::Origin::of(&url), headers: headers.clone() };
+    Some(Root { url, access, origin })
 }
 
 /// What kind of manifest a file is, by its beginning.
@@ -101,10 +109,10 @@ pub async fn begin(
     session.set_waiting(Some("the manifest"));
     let root = match answer {
         Some(answer) => presentation.take_up(answer).await?,
-        None => presentation.root(proxy).await?,
+        None => presentation.root(proxy, "").await?,
     };
     session.set_presentation(presentation.clone(), name);
-    presentation.pieces.renew(proxy, session, &presentation).await;
+    presentation.pieces.renew(proxy, session, &presentation);
     let mut facts = facts_of(&root);
     let media = first_media(proxy, &presentation, &root).await?;
     if let Some(media) = &media {
@@ -125,7 +133,15 @@ pub async fn begin(
     if let (true, Some(media)) = (only, media) {
         session.set_waiting(Some("the first segment"));
         let warmed = tokio::time::timeout(WARM_PATIENCE, warm(proxy, session, &presentation, &media, request.start_ms));
-        let opened = warmed.await.unwrap_or(Ok(Vec::new()))?;
+        let opened = match warmed.await.unwrap_or(Ok(Vec::new())) {
+            Err(fault) if fault.wants_auth() || fault.code == PRIVATE => return Err(fault),
+            // The others may be there all the same.
+            Err(fault) => {
+                tracing::info!(code = fault.code, "the first piece cannot be had: {}", fault.message);
+                Vec::new()
+            }
+            Ok(opened) => opened,
+        };
         if facts.tracks.is_empty() {
             facts.tracks = tracks_in(proxy, &opened).await;
             session.set_facts(facts);
@@ -148,7 +164,7 @@ async fn first_media(
             let Some(url) = master.variants.iter().find_map(|variant| variant.url.as_ref()) else {
                 return Err(Fault::new(playlist::BAD_MANIFEST, "the playlist has no variant that can be played"));
             };
-            match presentation.playlist(proxy, url).await {
+            match presentation.playlist(proxy, url, "").await {
                 Ok(media) => Ok(Some(media)),
                 Err(fault) if fault.wants_auth() || fault.code == PRIVATE || master.variants.len() == 1 => Err(fault),
                 Err(fault) => {
@@ -197,11 +213,11 @@ fn first_pieces<'a>(pieces: &'a [Piece], said: &hls::Media, start_ms: Option<u64
         end
     });
     let number = ends.take_while(|end| *end <= wanted).count();
-    let segments = pieces.iter().enumerate().filter(|(_, piece)| !piece.is_init);
+    let segments = pieces.iter().enumerate().filter(|(_, piece)| piece.is_segment());
     let Some((at, segment)) = segments.clone().nth(number).or_else(|| segments.clone().next_back()) else {
         return Vec::new();
     };
-    let init = pieces[..at].iter().rfind(|piece| piece.is_init);
+    let init = pieces[..at].iter().rfind(|piece| piece.role == Role::Init);
     init.into_iter().chain([segment]).collect()
 }
 
@@ -352,7 +368,8 @@ mod tests {
     use super::*;
 
     fn piece(name: &str, is_init: bool) -> Piece {
-        Piece { url: Url::parse(&format!("http://h/{name}")).unwrap(), bytes: None, is_init }
+        let role = if is_init { Role::Init } else { Role::Segment };
+        Piece { url: Url::parse(&format!("http://h/{name}")).unwrap(), bytes: None, role }
     }
 
     fn names(pieces: &[Piece], said: &hls::Media, start_ms: Option<u64>) -> Vec<String> {

@@ -5,8 +5,9 @@
 //! Leaves to others: reading manifests (`core/container`), keeping them ([`playlist`]), pieces ([`piece`]), what is
 //! answered to players ([`serve`]), what happens when a session is opened ([`begin`]).
 //!
-//! Invariant: an address is fetched for a player only if it stood in a manifest of this session; a private address only if
-//! it is of the origin that the user named, whatever a manifest says.
+//! Invariant: an address is fetched for a player only if it stood in a manifest of this session, or lies below a directory
+//! that did (templates of DASH name no single addresses); a private address only if it is of the origin that the user
+//! named, whatever a manifest says.
 
 pub mod begin;
 mod codec;
@@ -17,7 +18,7 @@ pub mod serve;
 mod shelves;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,19 @@ use seal::{Seal, Secret, Target};
 
 /// Addresses whose link has changed since, at most; those of live presentations pass.
 const MAX_CURRENT: usize = 1 << 16;
+/// Header fields that any server may see.
+const HARMLESS: &[&str] = &["user-agent", "referer", "origin", "accept", "accept-language"];
 /// The manifest is not asked again for new links sooner than after this.
 const RENEW_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of the name at the end of a link, at most.
 const MAX_NAME: usize = 64;
+
+/// Nobody has seen what says whether it is live.
+const UNKNOWN: u8 = 0;
+/// It does not change.
+const FIXED: u8 = 1;
+/// Some part of it is live.
+const LIVE: u8 = 2;
 
 /// A presentation that a session plays.
 pub struct Presentation {
@@ -52,17 +62,19 @@ pub struct Presentation {
     state: Mutex<State>,
     playlists: Playlists,
     pieces: Pieces,
-    /// Whether some part of it was seen to be live.
-    live: AtomicBool,
+    /// Whether it is live: [`UNKNOWN`], [`FIXED`] or [`LIVE`].
+    live: AtomicU8,
     /// Held while new links are asked for; when that was last done.
     renewing: AsyncMutex<Option<Instant>>,
 }
 
 struct State {
     root: Root,
+    /// Rises with each new root: an answer to what was asked with the one before says nothing about this one.
+    epoch: u64,
     /// What media playlists may import from the master.
     variables: Variables,
-    /// Addresses as the newest manifest has them, by the same without their query.
+    /// What addresses of older manifests have been replaced by.
     current: HashMap<Url, Url>,
 }
 
@@ -72,18 +84,36 @@ pub struct Root {
     /// Its address; of a manifest that a plugin made, what addresses in it are relative to.
     pub url: Url,
     pub access: Access,
-    /// Who made it, if it did not come from the address.
-    pub made: Option<Made>,
+    pub origin: Origin,
+}
+
+/// Who tells where the manifest is, or what it says.
+#[derive(Clone)]
+pub enum Origin {
+    /// A source has a plan for it, which may be renewed.
+    Planned { source: Arc<dyn MediaSource>, open: Open, state: Vec<u8> },
+    /// A source made it.
+    Made(Made),
+}
+
+impl Origin {
+    /// What the source was asked.
+    pub fn open(&self) -> &Open {
+        match self {
+            Origin::Planned { open, .. } => open,
+            Origin::Made(made) => &made.open,
+        }
+    }
 }
 
 /// A manifest that a plugin made.
 #[derive(Clone)]
 pub struct Made {
-    pub source: Arc<dyn MediaSource>,
-    pub open: Open,
-    pub manifest: Arc<SegmentedManifest>,
+    source: Arc<dyn MediaSource>,
+    open: Open,
+    manifest: Arc<SegmentedManifest>,
     /// Whether it was handed out; the next time the plugin is asked for a new one.
-    pub taken: Arc<AtomicBool>,
+    taken: Arc<AtomicBool>,
 }
 
 /// With what addresses of a presentation are asked.
@@ -97,11 +127,13 @@ pub struct Access {
 }
 
 impl Access {
-    /// The header fields for an address: credentials go to the origin that they were given for.
+    /// The header fields for an address: to another origin than the one that they were given for go those alone that tell
+    /// what asks. Which of the others are secrets nobody can know.
     pub fn headers_for(&self, url: &Url) -> Vec<Header> {
+        let is_harmless = |header: &&Header| HARMLESS.contains(&header.name.to_ascii_lowercase().as_str());
         match self.home.as_ref().is_none_or(|home| home.covers(url)) {
             true => self.headers.clone(),
-            false => fetch::without_credentials(&self.headers),
+            false => self.headers.iter().filter(is_harmless).cloned().collect(),
         }
     }
 }
@@ -116,14 +148,14 @@ impl Root {
         })?;
         let access = Access { named: key::named(&open.uri), home: None, headers: manifest.headers.clone() };
         let made = Made { source, open, manifest: Arc::new(manifest), taken: Arc::default() };
-        Ok(Root { url, access, made: Some(made) })
+        Ok(Root { url, access, origin: Origin::Made(made) })
     }
 }
 
 impl Presentation {
     /// `prefix` is the path that links begin with.
     pub fn new(kind: Kind, secret: &Secret, prefix: String, root: Root) -> Presentation {
-        let state = State { root, variables: Variables::new(), current: HashMap::new() };
+        let state = State { root, epoch: 0, variables: Variables::new(), current: HashMap::new() };
         Presentation {
             kind,
             seal: Seal::new(secret),
@@ -131,7 +163,7 @@ impl Presentation {
             state: Mutex::new(state),
             playlists: Playlists::default(),
             pieces: Pieces::default(),
-            live: AtomicBool::new(false),
+            live: AtomicU8::new(UNKNOWN),
             renewing: AsyncMutex::default(),
         }
     }
@@ -153,15 +185,30 @@ impl Presentation {
         }
     }
 
-    /// Whether some part of it was seen to be live: addresses may then come to stand for other pieces.
+    /// Whether addresses may come to stand for other pieces: it is live, or nobody knows yet that it is not.
     pub fn is_live(&self) -> bool {
-        self.live.load(Ordering::Relaxed)
+        self.live.load(Ordering::Relaxed) != FIXED
     }
 
     /// Goes on with another address or other credentials for the same presentation.
     pub fn set_root(&self, root: Root) {
-        self.state().root = root;
+        let mut state = self.state();
+        state.root = root;
+        state.epoch += 1;
+        drop(state);
         self.playlists.clear();
+    }
+
+    /// Which root it is; see [`State::epoch`].
+    pub fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    /// Whether what the root may do is worth asking somebody for, though this was refused: it is the root itself, it is a
+    /// plain refusal of credentials, or nothing could be had so far. Some servers refuse what is not there with 403.
+    pub fn is_refused(&self, url: Option<&Url>, fault: &Fault) -> bool {
+        let is_root = url.is_none_or(|url| *url == self.state().root.url);
+        is_root || fault.upstream_status != Some(403) || !self.pieces.any()
     }
 
     pub fn access(&self) -> Access {
@@ -170,7 +217,12 @@ impl Presentation {
 
     /// The address that the newest manifest has in place of this one.
     pub fn current(&self, url: &Url) -> Url {
-        self.state().current.get(&without_query(url)).unwrap_or(url).clone()
+        self.state().current.get(url).unwrap_or(url).clone()
+    }
+
+    /// Closes pieces that nobody has asked for lately.
+    pub fn close_unused(&self) {
+        self.pieces.close_unused();
     }
 
     /// Manifests that are here, the ones used last first.
@@ -210,13 +262,6 @@ impl Presentation {
         self.seal.open(link)
     }
 
-    /// The address to ask when a player gives directives for the manifest itself (`_HLS_msn`, …).
-    pub fn directed_root(&self, query: &str) -> Option<Url> {
-        let root = self.state().root.clone();
-        let directed = manifest::hls::directed(&root.url, query);
-        (root.made.is_none() && directed != root.url).then_some(directed)
-    }
-
     /// The files of pieces that are open.
     pub fn files(&self) -> Vec<Arc<Live>> {
         self.pieces.files()
@@ -233,35 +278,73 @@ impl Presentation {
         self.playlists.get(&url, async { self.rewritten(&url, answer) }).await
     }
 
-    /// The manifest that the session was made for.
-    pub async fn root(&self, proxy: &Proxy) -> Result<Arc<Playlist>, Fault> {
+    /// The manifest that the session was made for, or what a player's directives for it (`_HLS_msn=…`) lead to.
+    pub async fn root(&self, proxy: &Proxy, query: &str) -> Result<Arc<Playlist>, Fault> {
+        let epoch = self.epoch();
+        let first = self.root_once(proxy, query).await;
+        let Err(fault) = &first else { return first };
+        if fault.renew.is_none() || !self.renew_root(epoch, fault).await {
+            return first;
+        }
+        self.root_once(proxy, query).await
+    }
+
+    async fn root_once(&self, proxy: &Proxy, query: &str) -> Result<Arc<Playlist>, Fault> {
         let root = self.state().root.clone();
-        match &root.made {
-            None => self.playlist(proxy, &root.url).await,
-            Some(made) => self.playlists.get(&root.url, self.by_plugin(&root, made)).await,
+        match &root.origin {
+            Origin::Planned { .. } => self.playlist_at(proxy, &manifest::hls::directed(&root.url, query), false).await,
+            Origin::Made(made) => self.playlists.get(&root.url, self.by_plugin(&root, made)).await,
         }
     }
 
-    /// The manifest of an address.
-    pub async fn playlist(&self, proxy: &Proxy, url: &Url) -> Result<Arc<Playlist>, Fault> {
+    /// Asks the source for a new plan of the manifest's address; false if it has none.
+    async fn renew_root(&self, epoch: u64, fault: &Fault) -> bool {
+        let root = self.state().root.clone();
+        let Origin::Planned { source, open, state } = &root.origin else { return false };
+        if self.epoch() != epoch {
+            return true;
+        }
+        let reason = RefreshReason { code: "denied", status: fault.upstream_status, segment: Some(0) };
+        let Ok(Opened::Plan(plan)) = source.refresh(open.clone(), state.clone(), reason).await else { return false };
+        let state = plan.about().state.clone();
+        let origin = Origin::Planned { source: source.clone(), open: open.clone(), state };
+        let Some(new) = begin::planned(origin, &plan) else { return false };
+        let is_other = new.url != root.url || new.access.headers != root.access.headers;
+        is_other && self.replace_root(epoch, new)
+    }
+
+    /// Sets a root unless it was set since; the answer is whether there is another one now.
+    fn replace_root(&self, epoch: u64, new: Root) -> bool {
+        let mut state = self.state();
+        if state.epoch == epoch {
+            (state.root, state.epoch) = (new, epoch + 1);
+        }
+        true
+    }
+
+    /// The manifest of an address, with a player's directives for it.
+    pub async fn playlist(&self, proxy: &Proxy, url: &Url, query: &str) -> Result<Arc<Playlist>, Fault> {
+        let directed = |now: &Url| manifest::hls::directed(now, query);
         let now = self.current(url);
-        match self.playlist_at(proxy, url, &now).await {
-            Err(fault) if fault.renew.is_some() && *url != self.state().root.url => {
-                let renewed = self.renewed(proxy, url, &now).await;
-                if renewed == now { Err(fault) } else { self.playlist_at(proxy, url, &renewed).await }
-            }
-            answer => answer,
+        let first = self.playlist_at(proxy, &directed(&now), false).await;
+        let Err(fault) = &first else { return first };
+        // At the edge of a live presentation things come and go; that says nothing about the links.
+        let may_help = fault.wants_auth() || (fault.renew.is_some() && !self.is_live());
+        if !may_help || *url == self.state().root.url {
+            return first;
         }
+        let renewed = self.renewed(proxy, url, &now).await;
+        if renewed == now { first } else { self.playlist_at(proxy, &directed(&renewed), false).await }
     }
 
-    async fn playlist_at(&self, proxy: &Proxy, url: &Url, now: &Url) -> Result<Arc<Playlist>, Fault> {
+    async fn playlist_at(&self, proxy: &Proxy, url: &Url, anew: bool) -> Result<Arc<Playlist>, Fault> {
         let access = self.access();
         let fetch = async {
-            let headers = access.headers_for(now);
-            let answer = playlist::fetch(&proxy.client, now, &headers, access.named.as_ref()).await?;
+            let headers = access.headers_for(url);
+            let answer = playlist::fetch(&proxy.client, url, &headers, access.named.as_ref()).await?;
             self.rewritten(url, answer)
         };
-        self.playlists.get(url, fetch).await
+        if anew { self.playlists.renew(url, fetch).await } else { self.playlists.get(url, fetch).await }
     }
 
     /// A manifest that a plugin made holds until it says otherwise; then the plugin is asked for it anew.
@@ -274,6 +357,7 @@ impl Presentation {
     }
 
     async fn ask_plugin(&self, made: &Made, reason: Option<RefreshReason>) -> Result<Arc<SegmentedManifest>, Fault> {
+        let epoch = self.epoch();
         let opened = match reason {
             Some(reason) => made.source.refresh(made.open.clone(), made.manifest.state.clone(), reason).await?,
             None => made.source.open(made.open.clone()).await?,
@@ -282,32 +366,25 @@ impl Presentation {
             return Err(Fault::new(crate::fault::CHANGED, "the address is a file now, and was a manifest"));
         };
         let root = Root::made(made.source.clone(), made.open.clone(), manifest)?;
-        let new = root.made.as_ref().unwrap_or(made);
+        let Origin::Made(new) = &root.origin else { return Ok(made.manifest.clone()) };
         new.taken.store(true, Ordering::Relaxed);
         let manifest = new.manifest.clone();
-        self.state().root = root;
+        self.replace_root(epoch, root);
         Ok(manifest)
     }
 
     fn rewritten(&self, address: &Url, answer: Answer) -> Result<Playlist, Fault> {
         let variables = self.state().variables.clone();
-        let mut links = Linking { presentation: self, pieces: Vec::new(), seen: Vec::new() };
+        let mut links = Linking { presentation: self, pieces: Vec::new() };
         let made = manifest::rewrite(self.kind, &answer.text, &answer.base, &variables, &mut links);
-        let Linking { pieces, seen, .. } = links;
+        let pieces = links.pieces;
         let made = made.map_err(|error| bad(&error))?;
-        let mut state = self.state();
         if let Facts::Master(master) = &made.facts {
-            state.variables = master.variables.clone();
+            self.state().variables = master.variables.clone();
         }
-        for url in seen.into_iter().filter(|url| url.query().is_some()) {
-            if state.current.len() >= MAX_CURRENT {
-                state.current.clear();
-            }
-            state.current.insert(without_query(&url), url);
-        }
-        drop(state);
-        if made.facts.is_live() == Some(true) {
-            self.live.store(true, Ordering::Relaxed);
+        if let Some(is_live) = made.facts.is_live() {
+            // What was seen to be live once is not trusted any more.
+            self.live.fetch_max(if is_live { LIVE } else { FIXED }, Ordering::Relaxed);
         }
         Ok(Playlist {
             kind: self.kind,
@@ -324,41 +401,79 @@ impl Presentation {
     pub async fn renewed(&self, proxy: &Proxy, url: &Url, refused: &Url) -> Url {
         let mut last = self.renewing.lock().await;
         let now = self.current(url);
-        if now != *refused || last.is_some_and(|at| at.elapsed() < RENEW_PAUSE) {
+        if now != *refused {
             return now;
+        }
+        if let Some(at) = *last {
+            tokio::time::sleep(RENEW_PAUSE.saturating_sub(at.elapsed())).await;
         }
         *last = Some(Instant::now());
-        let listing = |playlist: &&Arc<Playlist>| {
-            let same = |piece: &Piece| without_query(&piece.url) == without_query(url);
-            playlist.pieces.iter().any(same)
-        };
-        let listing: Vec<Url> =
-            self.playlists.here().iter().filter(listing).map(|playlist| playlist.address.clone()).collect();
-        let root = self.state().root.clone();
-        self.playlists.clear();
-        let fresh = match &root.made {
-            None => self.playlist_at(proxy, &root.url, &root.url).await.map(drop),
-            Some(made) => {
-                let reason = RefreshReason { code: "denied", status: None, segment: None };
-                match self.ask_plugin(made, Some(reason)).await {
-                    Ok(manifest) => {
-                        let answer = Answer { text: manifest.text.clone(), base: self.state().root.url.clone() };
-                        self.rewritten(&root.url, answer).map(drop)
-                    }
-                    Err(fault) => Err(fault),
-                }
-            }
-        };
-        if let Err(fault) = fresh {
+        if let Err(fault) = self.renew_manifests(proxy, &now).await {
             tracing::info!(code = fault.code, "the manifest could not be had anew: {}", fault.message);
-            return now;
-        }
-        for address in listing.iter().filter(|address| **address != root.url) {
-            if let Err(fault) = self.playlist_at(proxy, address, &self.current(address)).await {
-                tracing::info!(code = fault.code, "a manifest could not be had anew: {}", fault.message);
-            }
         }
         self.current(url)
+    }
+
+    /// Asks for the manifests anew that lead to an address: the root, and those that name it.
+    async fn renew_manifests(&self, proxy: &Proxy, url: &Url) -> Result<(), Fault> {
+        let root = self.state().root.clone();
+        let names = |playlist: &&Arc<Playlist>| playlist.pieces.iter().any(|piece| piece.url == *url);
+        let here = self.playlists.here();
+        let before = here.iter().find(|playlist| playlist.address == root.url).cloned();
+        let naming: Vec<_> = here.iter().filter(names).filter(|one| one.address != root.url).cloned().collect();
+        let after = match &root.origin {
+            Origin::Planned { .. } => self.playlist_at(proxy, &root.url, true).await?,
+            Origin::Made(made) => {
+                let reason = RefreshReason { code: "denied", status: None, segment: None };
+                let manifest = self.ask_plugin(made, Some(reason)).await?;
+                let base = self.state().root.url.clone();
+                let made = async { self.rewritten(&base, Answer { text: manifest.text.clone(), base: base.clone() }) };
+                self.playlists.renew(&base, made).await?
+            }
+        };
+        if let Some(before) = before {
+            self.replace(&before, &after);
+        }
+        for before in naming {
+            let after = self.playlist_at(proxy, &self.current(&before.address), true).await?;
+            self.replace(&before, &after);
+        }
+        Ok(())
+    }
+
+    /// Notes which addresses of a manifest have been replaced. Only what is the same but for its query, and comes as often in
+    /// both, can be told.
+    fn replace(&self, before: &Playlist, after: &Playlist) {
+        let by_path = |playlist: &Playlist| {
+            let mut found: HashMap<(Url, Role), Vec<Url>> = HashMap::new();
+            for piece in playlist.pieces.iter() {
+                let same = found.entry((without_query(&piece.url), piece.role)).or_default();
+                // Ranges of one address stand in a row.
+                if same.last() != Some(&piece.url) {
+                    same.push(piece.url.clone());
+                }
+            }
+            found
+        };
+        let new = by_path(after);
+        let mut replaced: HashMap<Url, Url> = HashMap::new();
+        for (path, old) in by_path(before) {
+            if let Some(new) = new.get(&path).filter(|new| new.len() == old.len()) {
+                let pairs = old.into_iter().zip(new.iter().cloned());
+                replaced.extend(pairs.filter(|(old, new)| old != new));
+            }
+        }
+        let mut state = self.state();
+        // What was replaced before is replaced again.
+        for now in state.current.values_mut() {
+            if let Some(new) = replaced.get(now) {
+                *now = new.clone();
+            }
+        }
+        if state.current.len() + replaced.len() > MAX_CURRENT {
+            state.current.clear();
+        }
+        state.current.extend(replaced.into_iter().take(MAX_CURRENT));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -376,17 +491,12 @@ fn without_query(url: &Url) -> Url {
 struct Linking<'a> {
     presentation: &'a Presentation,
     pieces: Vec<Piece>,
-    seen: Vec<Url>,
 }
 
 impl Links for Linking<'_> {
     fn link(&mut self, reference: &Reference) -> Result<String, String> {
         let url = &reference.url;
-        if matches!(reference.role, Role::Segment | Role::Init) {
-            let is_init = reference.role == Role::Init;
-            self.pieces.push(Piece { url: url.clone(), bytes: reference.bytes, is_init });
-        }
-        self.seen.push(url.clone());
+        self.pieces.push(Piece { url: url.clone(), bytes: reference.bytes, role: reference.role });
         let sealed = self.presentation.seal.seal(&Target::Address { role: reference.role, url: url.clone() });
         Ok(format!("{}/{sealed}/{}", self.presentation.prefix, name(url)))
     }
@@ -416,12 +526,13 @@ mod tests {
     fn credentials_go_where_they_belong() {
         let header = |name: &str| Header { name: name.into(), value: "x".into() };
         let home = fetch::Origin::of(&Url::parse("https://h/").unwrap());
-        let access = Access { named: None, home, headers: vec![header("authorization"), header("referer")] };
+        let headers = vec![header("authorization"), header("Referer"), header("x-signature")];
+        let access = Access { named: None, home, headers };
         let names = |url: &str| -> Vec<String> {
             access.headers_for(&Url::parse(url).unwrap()).into_iter().map(|header| header.name).collect()
         };
-        assert_eq!(names("https://h/a.ts"), ["authorization", "referer"]);
-        assert_eq!(names("https://cdn/a.ts"), ["referer"]);
+        assert_eq!(names("https://h/a.ts"), ["authorization", "Referer", "x-signature"]);
+        assert_eq!(names("https://cdn/a.ts"), ["Referer"]);
     }
 
     #[test]

@@ -4,15 +4,16 @@
 //! Leaves to others: opening a file ([`crate::open`]), the order of pieces ([`super::playlist`]).
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cache::object::Input;
-use container::manifest::ByteRange;
+use container::manifest::{ByteRange, Role};
 use plugin::source::{MediaSource, Open, Opened, RefreshReason};
 use plugin::{BoxFuture, BoxStream, Failure};
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Presentation;
@@ -24,20 +25,23 @@ use crate::{Place, Proxy, Session, SessionId};
 
 /// Pieces of one session that are open, at most. The ones used last stay open, so that a player that comes back to one does
 /// not cost a question to the upstream.
-const MAX_OPEN: usize = 32;
+const MAX_OPEN: usize = 12;
+/// How long a piece stays open that nobody asks for. An open file takes two descriptors.
+const UNUSED: Duration = Duration::from_secs(60);
+/// How long an open piece of a live presentation is taken for what it was: rings of segments reuse their names.
+const LIVE_TRUST: Duration = Duration::from_secs(2);
 /// Pieces that are fetched before a player asks for them.
 const AHEAD: usize = 2;
 /// How long that may take.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a playlist lists.
+/// What a manifest names: a segment or anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub url: Url,
     /// Which bytes of it.
     pub bytes: Option<ByteRange>,
-    /// Whether it comes before the first segment and has no pictures of its own.
-    pub is_init: bool,
+    pub role: Role,
 }
 
 impl Piece {
@@ -48,6 +52,10 @@ impl Piece {
         start.min(total)..end.min(total)
     }
 
+    pub fn is_segment(&self) -> bool {
+        self.role == Role::Segment
+    }
+
     fn holds(&self, url: &Url, at: u64) -> bool {
         self.url == *url && self.within(u64::MAX).contains(&at)
     }
@@ -56,10 +64,14 @@ impl Piece {
 /// The pieces that are open.
 pub struct Pieces {
     open: Shelves<Arc<Held>>,
+    /// Whether some piece could be opened so far.
+    any: AtomicBool,
     /// Bytes that came for pieces which are not open any more.
     gone_bytes: Arc<AtomicU64>,
+    /// What opens pieces anew with other credentials.
+    renewing: Mutex<Option<JoinHandle<()>>>,
     /// What fetches ahead.
-    ahead: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    ahead: Mutex<Option<JoinHandle<()>>>,
     /// Where a player read last: the piece, and the first byte of it.
     read: Mutex<Option<(Url, u64)>>,
 }
@@ -70,6 +82,8 @@ struct Held {
     live: Arc<Live>,
     /// Others find it there.
     _place: Arc<Place>,
+    /// When the upstream was last asked whether it is still so.
+    checked: Instant,
     gone_bytes: Arc<AtomicU64>,
 }
 
@@ -84,7 +98,9 @@ impl Default for Pieces {
     fn default() -> Self {
         Pieces {
             open: Shelves::new(MAX_OPEN, usize::MAX),
+            any: AtomicBool::new(false),
             gone_bytes: Arc::default(),
+            renewing: Mutex::default(),
             ahead: Mutex::default(),
             read: Mutex::default(),
         }
@@ -93,8 +109,10 @@ impl Default for Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let ahead = self.ahead.get_mut().unwrap_or_else(PoisonError::into_inner);
-        ahead.take().into_iter().for_each(|task| task.abort());
+        for tasks in [&mut self.ahead, &mut self.renewing] {
+            let task = tasks.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            task.into_iter().for_each(|task| task.abort());
+        }
     }
 }
 
@@ -107,16 +125,43 @@ impl Pieces {
         presentation: &Arc<Presentation>,
         url: &Url,
     ) -> Result<Arc<Live>, Fault> {
+        let asked = Instant::now();
         let shelf = self.open.shelf(url);
         let mut here = shelf.lock().await;
-        if let Some(held) = here.as_ref().filter(|held| !held.live.is_dead()) {
+        if let Some(fault) = here.failed_since(asked) {
+            return Err(fault);
+        }
+        let is_good = |held: &Arc<Held>| {
+            let is_known = !presentation.is_live() || held.checked.elapsed() < LIVE_TRUST || held.checked >= asked;
+            is_known && !held.live.is_dead()
+        };
+        if let Some(held) = here.value.as_ref().filter(|held| is_good(held)) {
             return Ok(held.live.clone());
         }
-        *here = None;
-        let held = self.fetch(proxy, session, presentation, url).await?;
-        let live = held.live.clone();
-        *here = Some(Arc::new(held));
-        Ok(live)
+        match self.fetch(proxy, session, presentation, url).await {
+            Ok(held) => {
+                let live = held.live.clone();
+                // What was there before leaves with its note of the session's bandwidth, so that is made again.
+                here.value = Some(Arc::new(held));
+                live.set_bandwidth(session.id(), session.bandwidth());
+                self.any.store(true, Ordering::Relaxed);
+                Ok(live)
+            }
+            Err(fault) => {
+                here.fail(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Whether some piece could be opened so far.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Closes what nobody has asked for lately.
+    pub fn close_unused(&self) {
+        self.open.forget_unused(UNUSED);
     }
 
     async fn fetch(
@@ -141,21 +186,16 @@ impl Pieces {
             url: url.clone(),
             used: Arc::new(Mutex::new(now)),
         };
-        let wanted = Wanted {
-            source: Arc::new(linked),
-            plan,
-            open: request,
-            file_key: None,
-            named: access.named.clone(),
-            // In a live presentation the same address may stand for another piece later on.
-            is_settled: !presentation.is_live(),
-        };
+        let wanted =
+            Wanted { source: Arc::new(linked), plan, open: request, file_key: None, named: access.named.clone() };
         let opened = open::file(proxy, wanted, None, |_, _| {}).await?;
         if let Some(fault) = opened.wants {
             return Err(fault);
         }
         opened.live.set_bandwidth(session.id(), session.bandwidth());
-        Ok(Held { session: session.id(), live: opened.live, _place: opened.place, gone_bytes: self.gone_bytes.clone() })
+        let checked = Instant::now();
+        let gone_bytes = self.gone_bytes.clone();
+        Ok(Held { session: session.id(), live: opened.live, _place: opened.place, checked, gone_bytes })
     }
 
     /// The files that are open.
@@ -168,22 +208,31 @@ impl Pieces {
         self.gone_bytes.load(Ordering::Relaxed)
     }
 
-    /// Opens all of them anew, with the links and credentials that hold now, so that readers who wait go on.
-    pub async fn renew(&self, proxy: &Arc<Proxy>, session: &Session, presentation: &Arc<Presentation>) {
-        for url in self.open.addresses() {
-            // Others that have it open go on with what this one was given.
-            let shelf = self.open.shelf(&url);
-            let mut here = shelf.lock().await;
-            let troubled =
-                here.as_ref().is_some_and(|held| held.live.missing_trouble(&(0..held.live.total())).is_some());
-            if !troubled {
-                continue;
+    /// Opens those anew that could not go on, with the links and credentials that hold now, so that readers who wait go on.
+    pub fn renew(&self, proxy: &Arc<Proxy>, session: &Arc<Session>, presentation: &Arc<Presentation>) {
+        let troubled = |held: &Arc<Held>| held.live.missing_trouble(&(0..held.live.total())).is_some();
+        let addresses = self.open.addresses();
+        let troubled = addresses.into_iter().filter(|url| self.open.peek(url).is_some_and(|held| troubled(&held)));
+        let troubled: Vec<Url> = troubled.collect();
+        let (proxy, session, presentation) = (proxy.clone(), Arc::downgrade(session), Arc::downgrade(presentation));
+        let task = tokio::spawn(async move {
+            for url in troubled {
+                let (Some(session), Some(presentation)) = (session.upgrade(), presentation.upgrade()) else { return };
+                let pieces = &presentation.pieces;
+                let shelf = pieces.open.shelf(&url);
+                // Others that have it open go on with what this one is given.
+                match pieces.fetch(&proxy, &session, &presentation, &url).await {
+                    Ok(held) => {
+                        let live = held.live.clone();
+                        shelf.lock().await.value = Some(Arc::new(held));
+                        live.set_bandwidth(session.id(), session.bandwidth());
+                    }
+                    Err(fault) => tracing::info!(code = fault.code, "a piece could not be renewed: {}", fault.message),
+                }
             }
-            match self.fetch(proxy, session, presentation, &url).await {
-                Ok(held) => *here = Some(Arc::new(held)),
-                Err(fault) => tracing::info!(code = fault.code, "a piece could not be renewed: {}", fault.message),
-            }
-        }
+        });
+        let before = self.renewing.lock().unwrap_or_else(PoisonError::into_inner).replace(task);
+        before.into_iter().for_each(|task| task.abort());
     }
 
     /// Bytes that are here beyond where a player read last, in the pieces that are fetched ahead.
@@ -228,8 +277,8 @@ impl Pieces {
 /// A piece and those after it.
 fn following(presentation: &Presentation, url: &Url, at: u64) -> Vec<Piece> {
     let listed = |pieces: &Arc<[Piece]>| {
-        let position = pieces.iter().position(|piece| !piece.is_init && piece.holds(url, at))?;
-        let following = pieces[position..].iter().filter(|piece| !piece.is_init);
+        let position = pieces.iter().position(|piece| piece.is_segment() && piece.holds(url, at))?;
+        let following = pieces[position..].iter().filter(|piece| piece.is_segment());
         Some(following.take(1 + AHEAD).cloned().collect())
     };
     presentation.playlists().iter().find_map(|playlist| listed(&playlist.pieces)).unwrap_or_default()
@@ -297,7 +346,9 @@ impl MediaSource for Linked {
                 return inner.refresh(request, state, reason).await;
             };
             let before = used.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let now = presentation.renewed(&proxy, &url, &before).await;
+            // At the edge of a live presentation pieces come and go; that says nothing about the links.
+            let is_gone = reason.code == "gone" && presentation.is_live();
+            let now = if is_gone { before } else { presentation.renewed(&proxy, &url, &before).await };
             let headers = presentation.access().headers_for(&now);
             let request = Open { uri: now.to_string(), headers, purpose: request.purpose };
             let is_same = {
@@ -327,8 +378,8 @@ mod tests {
     fn a_piece_is_all_of_a_file_or_a_range_of_it() {
         let url = Url::parse("http://h/a.mp4").unwrap();
         let piece =
-            |start, length| Piece { url: url.clone(), bytes: Some(ByteRange { start, length }), is_init: false };
-        let whole = Piece { url: url.clone(), bytes: None, is_init: false };
+            |start, length| Piece { url: url.clone(), bytes: Some(ByteRange { start, length }), role: Role::Segment };
+        let whole = Piece { url: url.clone(), bytes: None, role: Role::Segment };
         assert_eq!(whole.within(10), 0..10);
         assert_eq!(piece(2, Some(3)).within(10), 2..5);
         assert_eq!(piece(2, None).within(10), 2..10);

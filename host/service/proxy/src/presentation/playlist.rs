@@ -4,6 +4,7 @@
 //! Leaves to others: what a manifest means (`core/container`), what links look like ([`super::seal`]), when new
 //! credentials are asked for ([`super::serve`]).
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,8 @@ const MAX_KEPT_BYTES: usize = 64 << 20;
 const ATTEMPTS: u32 = 3;
 /// The longest that a server may ask for between two of them.
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a manifest may take, all attempts together. Longer than a blocking reload waits for a segment to come.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long a manifest that says that it does not change is handed out without a look at whether that is true.
 const FIXED: Duration = Duration::from_secs(600);
 /// For how long one is handed out that cannot be had anew because the upstream fails.
@@ -48,6 +51,12 @@ pub struct Playlist {
 }
 
 impl Playlist {
+    /// Bytes of memory that it takes, about.
+    fn weight(&self) -> usize {
+        let addresses: usize = self.pieces.iter().map(|piece| piece.url.as_str().len()).sum();
+        self.body.len() + addresses + self.pieces.len() * (size_of::<Piece>() + size_of::<Duration>())
+    }
+
     fn holds_for(&self) -> Duration {
         match self.facts.freshness() {
             Freshness::Fixed => FIXED,
@@ -80,29 +89,52 @@ impl Playlists {
         address: &Url,
         fetch: impl Future<Output = Result<Playlist, Fault>>,
     ) -> Result<Arc<Playlist>, Fault> {
+        self.put(address, false, fetch).await
+    }
+
+    /// The one that `fetch` brings, in place of the one that is there.
+    pub async fn renew(
+        &self,
+        address: &Url,
+        fetch: impl Future<Output = Result<Playlist, Fault>>,
+    ) -> Result<Arc<Playlist>, Fault> {
+        self.put(address, true, fetch).await
+    }
+
+    async fn put(
+        &self,
+        address: &Url,
+        anew: bool,
+        fetch: impl Future<Output = Result<Playlist, Fault>>,
+    ) -> Result<Arc<Playlist>, Fault> {
         let asked = Instant::now();
         let shelf = self.0.shelf(address);
         let mut here = shelf.lock().await;
-        if let Some(playlist) = here.as_ref()
-            && (playlist.arrived >= asked || playlist.arrived.elapsed() < playlist.holds_for())
+        if let Some(fault) = here.failed_since(asked) {
+            return Err(fault);
+        }
+        if let Some(playlist) = here.value.as_ref()
+            && (playlist.arrived >= asked || (!anew && playlist.arrived.elapsed() < playlist.holds_for()))
         {
             return Ok(playlist.clone());
         }
         match fetch.await {
             Ok(playlist) => {
                 let playlist = Arc::new(playlist);
-                *here = Some(playlist.clone());
+                here.value = Some(playlist.clone());
                 drop(here);
-                self.0.weigh(&shelf, playlist.body.len());
+                self.0.weigh(&shelf, playlist.weight());
                 Ok(playlist)
             }
-            Err(fault) => match here.as_ref().filter(|old| fault.retryable && old.arrived.elapsed() < STALE) {
-                Some(old) => {
+            Err(fault) => {
+                let bridges = |old: &&Arc<Playlist>| !anew && fault.retryable && old.arrived.elapsed() < STALE;
+                if let Some(old) = here.value.as_ref().filter(bridges) {
                     tracing::info!(code = fault.code, "an older manifest is handed out: {}", fault.message);
-                    Ok(old.clone())
+                    return Ok(old.clone());
                 }
-                None => Err(fault),
-            },
+                here.fail(&fault);
+                Err(fault)
+            }
         }
     }
 
@@ -117,8 +149,21 @@ impl Playlists {
     }
 }
 
-/// Asks for the text of a manifest, again while that may help.
+/// Asks for the text of a manifest, again while that may help, and not for ever.
 pub async fn fetch(
+    client: &fetch::Client,
+    url: &Url,
+    headers: &[Header],
+    named: Option<&fetch::Origin>,
+) -> Result<Answer, Fault> {
+    let asked = tokio::time::timeout(PATIENCE, fetch_somehow(client, url, headers, named)).await;
+    asked.unwrap_or_else(|_| {
+        let message = format!("the manifest did not come within {} s", PATIENCE.as_secs());
+        Err(Fault { retryable: true, ..Fault::new(plugin::code::TIMEOUT, message) })
+    })
+}
+
+async fn fetch_somehow(
     client: &fetch::Client,
     url: &Url,
     headers: &[Header],
@@ -146,8 +191,12 @@ async fn fetch_once(
 ) -> Result<Answer, Fault> {
     let get = fetch::Get { headers: headers.to_vec(), named: named.cloned(), ..fetch::Get::new(url.clone()) };
     let mut response = client.get(get).await?;
-    check(&response, &Asked { range: None, expect_media: false }, None)?;
     metrics::counter!("mediahost_upstream_requests_total").increment(1);
+    let coding = response.header("content-encoding").unwrap_or("identity").trim().to_ascii_lowercase();
+    let is_packed = response.status == 200 && matches!(coding.as_str(), "gzip" | "x-gzip");
+    if !is_packed {
+        check(&response, &Asked { range: None, expect_media: false }, None)?;
+    }
     let mut bytes = BytesMut::new();
     while let Some(piece) = response.chunk().await? {
         bytes.extend_from_slice(&piece);
@@ -156,8 +205,18 @@ async fn fetch_once(
         }
     }
     metrics::counter!("mediahost_upstream_bytes_total").increment(bytes.len() as u64);
+    let bytes = if is_packed { unpacked(&bytes)? } else { bytes.freeze() };
     let text = manifest::text(&bytes).map_err(|error| bad(&error))?.to_owned();
     Ok(Answer { text, base: response.url })
+}
+
+/// What some servers keep packed, and send so although nobody asked for that (RFC 9110 §8.4.1.3).
+fn unpacked(bytes: &[u8]) -> Result<Bytes, Fault> {
+    let mut text = Vec::new();
+    let most = manifest::MAX_BYTES as u64 + 1;
+    let read = flate2::read::MultiGzDecoder::new(bytes).take(most).read_to_end(&mut text);
+    read.map_err(|error| Fault::new(BAD_MANIFEST, format!("the manifest is not packed as its server says: {error}")))?;
+    Ok(text.into())
 }
 
 /// What is wrong with a manifest, for people.
@@ -233,6 +292,35 @@ mod tests {
         assert!(get(Err(busy())).await.is_ok(), "the old one is handed out");
         let denied = Fault::new(plugin::code::AUTH_REQUIRED, "no");
         assert!(get(Err(denied)).await.is_err(), "a refusal is told");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all_who_waited_for_it() {
+        let (playlists, address) = (Playlists::default(), address(2));
+        let fetches = std::sync::atomic::AtomicU64::new(0);
+        let ask = || {
+            playlists.get(&address, async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                fetches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Err(busy())
+            })
+        };
+        let all = futures_util::future::join_all((0..12).map(|_| ask())).await;
+        assert!(all.iter().all(Result::is_err));
+        assert_eq!(fetches.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_within_bounds() {
+        let pack = |bytes: &[u8]| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut packed, bytes).unwrap();
+            packed.finish().unwrap()
+        };
+        assert_eq!(unpacked(&pack(b"#EXTM3U")).unwrap(), &b"#EXTM3U"[..]);
+        let bomb = unpacked(&pack(&vec![b' '; 64 << 20])).unwrap();
+        assert_eq!(bomb.len(), manifest::MAX_BYTES + 1, "no more than it takes to see that it is too much");
+        assert!(unpacked(b"#EXTM3U").is_err());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cache::upstream::Asked;
-use container::manifest::{Facts, Kind, Role, below, hls};
+use container::manifest::{Facts, Kind, Role, below};
 use futures_util::stream;
 use url::Url;
 use web::Problem;
@@ -39,14 +39,10 @@ pub async fn root(
     request: Request,
 ) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let url = presentation.directed_root(query);
-    let mut turns = Turns::default();
+    let mut turns = Turns::of(presentation);
     let found = loop {
-        let found = match &url {
-            Some(url) => presentation.playlist(proxy, url).await,
-            None => presentation.root(proxy).await,
-        };
-        if turns.is_over(&session, &found).await {
+        let found = presentation.root(proxy, query).await;
+        if turns.is_over(&session, presentation, None, &found).await {
             break found;
         }
     };
@@ -86,11 +82,10 @@ async fn follow(proxy: &Arc<Proxy>, request: Request) -> Result<Response, Proble
     session.touch(now_ms());
     match role {
         Role::Playlist => {
-            let url = hls::directed(&url, query.unwrap_or_default());
-            let mut turns = Turns::default();
+            let mut turns = Turns::of(&presentation);
             let found = loop {
-                let found = presentation.playlist(proxy, &url).await;
-                if turns.is_over(&session, &found).await {
+                let found = presentation.playlist(proxy, &url, query.unwrap_or_default()).await;
+                if turns.is_over(&session, &presentation, Some(&url), &found).await {
                     break found;
                 }
             };
@@ -144,10 +139,10 @@ async fn piece(
     url: &Url,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut turns = Turns::default();
+    let mut turns = Turns::of(&presentation);
     let opened = loop {
         let opened = presentation.open_piece(proxy, &session, url).await;
-        if turns.is_over(&session, &opened).await {
+        if turns.is_over(&session, &presentation, Some(url), &opened).await {
             break opened;
         }
     };
@@ -167,10 +162,10 @@ async fn pass(
     request: Request,
 ) -> Result<Response, Problem> {
     let range = one_range(request.headers());
-    let mut turns = Turns::default();
+    let mut turns = Turns::of(presentation);
     let response = loop {
         let response = ask(proxy, presentation, url, range.clone()).await;
-        if turns.is_over(&session, &response).await {
+        if turns.is_over(&session, presentation, Some(url), &response).await {
             break response.map_err(problem)?;
         }
     };
@@ -218,19 +213,46 @@ async fn ask(
 }
 
 /// Attempts at something that may take new credentials.
-#[derive(Default)]
 struct Turns {
-    asked: bool,
+    /// The root that this attempt is made with.
+    epoch: u64,
+    left: u32,
 }
 
+/// Attempts at one request, at most.
+const TURNS: u32 = 3;
+
 impl Turns {
-    /// Whether this answer is the one. If new credentials may help, people are asked for them once, and it is not when they
-    /// have come.
-    async fn is_over<T>(&mut self, session: &Session, answer: &Result<T, Fault>) -> bool {
-        let Some(fault) = answer.as_ref().err().filter(|fault| fault.wants_auth() && !self.asked) else { return true };
-        self.asked = true;
+    fn of(presentation: &Presentation) -> Turns {
+        Turns { epoch: presentation.epoch(), left: TURNS }
+    }
+
+    /// Whether this answer is the one. If new credentials may help, people are asked for them, and it is not when they have
+    /// come.
+    async fn is_over<T>(
+        &mut self,
+        session: &Session,
+        presentation: &Presentation,
+        url: Option<&Url>,
+        answer: &Result<T, Fault>,
+    ) -> bool {
+        let Some(fault) = answer.as_ref().err().filter(|fault| fault.wants_auth()) else { return true };
+        self.left -= 1;
+        if self.left == 0 {
+            return true;
+        }
+        let now = presentation.epoch();
+        if std::mem::replace(&mut self.epoch, now) != now {
+            // It was refused with credentials that have been replaced meanwhile.
+            return false;
+        }
+        if !presentation.is_refused(url, fault) {
+            return true;
+        }
         session.wants_credentials(fault);
-        session.credentials().await.is_err()
+        let has_come = session.credentials().await.is_ok();
+        self.epoch = presentation.epoch();
+        !has_come
     }
 }
 

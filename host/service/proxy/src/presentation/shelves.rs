@@ -5,9 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 use url::Url;
+
+use crate::fault::Fault;
 
 /// A place per address.
 pub struct Shelves<T> {
@@ -25,11 +28,36 @@ struct Kept<T> {
 struct Entry<T> {
     shelf: Arc<Shelf<T>>,
     used: u64,
+    used_at: Instant,
     bytes: usize,
 }
 
-/// What stands in a place. Whoever holds the lock fetches it, and the others wait.
-pub type Shelf<T> = AsyncMutex<Option<T>>;
+/// A place. Whoever holds the lock fetches what stands there, and the others wait.
+pub type Shelf<T> = AsyncMutex<Slot<T>>;
+
+/// What stands in a place.
+pub struct Slot<T> {
+    pub value: Option<T>,
+    /// Why it could not be fetched the last time, and when that was.
+    failed: Option<(Instant, Fault)>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot { value: None, failed: None }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Why it could not be fetched, if that was found out after this moment: all who waited meanwhile get the same answer.
+    pub fn failed_since(&self, asked: Instant) -> Option<Fault> {
+        self.failed.as_ref().filter(|(at, _)| *at >= asked).map(|(_, fault)| fault.clone())
+    }
+
+    pub fn fail(&mut self, fault: &Fault) {
+        self.failed = Some((Instant::now(), fault.clone()));
+    }
+}
 
 impl<T: Clone> Shelves<T> {
     /// At most so many things, and so many bytes of them.
@@ -42,9 +70,10 @@ impl<T: Clone> Shelves<T> {
         let mut kept = self.kept();
         kept.uses += 1;
         let used = kept.uses;
-        let new = || Entry { shelf: Arc::default(), used, bytes: 0 };
+        let used_at = Instant::now();
+        let new = || Entry { shelf: Arc::default(), used, used_at, bytes: 0 };
         let entry = kept.by_address.entry(address.clone()).or_insert_with(new);
-        entry.used = used;
+        (entry.used, entry.used_at) = (used, used_at);
         let shelf = entry.shelf.clone();
         self.keep_within(&mut kept);
         shelf
@@ -64,12 +93,12 @@ impl<T: Clone> Shelves<T> {
         let kept = self.kept();
         let mut entries: Vec<_> = kept.by_address.values().collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
-        entries.iter().filter_map(|entry| entry.shelf.try_lock().ok()?.clone()).collect()
+        entries.iter().filter_map(|entry| entry.shelf.try_lock().ok()?.value.clone()).collect()
     }
 
     /// What stands in the place of an address, if anything does.
     pub fn peek(&self, address: &Url) -> Option<T> {
-        self.kept().by_address.get(address)?.shelf.try_lock().ok()?.clone()
+        self.kept().by_address.get(address)?.shelf.try_lock().ok()?.value.clone()
     }
 
     /// All addresses.
@@ -80,6 +109,11 @@ impl<T: Clone> Shelves<T> {
     /// Forgets everything.
     pub fn clear(&self) {
         self.kept().by_address.clear();
+    }
+
+    /// Forgets what was not asked for within this time.
+    pub fn forget_unused(&self, within: Duration) {
+        self.kept().by_address.retain(|_, entry| entry.used_at.elapsed() < within);
     }
 
     fn keep_within(&self, kept: &mut Kept<T>) {

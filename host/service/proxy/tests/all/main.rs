@@ -194,6 +194,7 @@ impl ContainerDetector for Tail {
 #[derive(Default)]
 struct Fixed {
     computed: Arc<std::sync::atomic::AtomicU64>,
+    renewals: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Plugins for Fixed {
@@ -201,6 +202,7 @@ impl Plugins for Fixed {
         match scheme {
             "http" => vec![Arc::new(Plain)],
             "expiring" => vec![Arc::new(Expiring)],
+            "made" => vec![Arc::new(presentations::Maker(self.renewals.clone()))],
             "mirrors" => vec![Arc::new(Mirrors)],
             "computing" => vec![Arc::new(Computing { panics: false, computed: self.computed.clone() })],
             "panicking" => vec![Arc::new(Computing { panics: true, computed: self.computed.clone() })],
@@ -229,6 +231,8 @@ struct Engine {
     proxy: Arc<Proxy>,
     /// Bytes that the source `computing` was asked for.
     computed: Arc<std::sync::atomic::AtomicU64>,
+    /// How often the source `made` was asked for a new manifest.
+    renewals: Arc<std::sync::atomic::AtomicU64>,
     routes: Router,
     cache: std::path::PathBuf,
 }
@@ -265,12 +269,12 @@ impl Engine {
         let allow_private = private.iter().map(|block| block.parse().unwrap()).collect();
         let client = fetch::Client::new(fetch::Config { allow_private, ..fetch::Config::default() }).unwrap();
         let plugins = Fixed::default();
-        let computed = plugins.computed.clone();
+        let (computed, renewals) = (plugins.computed.clone(), plugins.renewals.clone());
         let proxy = Proxy::start(config, Arc::new(plugins), client, store, records);
         let routes = Router::new()
             .nest("/api/v1", proxy::routes::api(proxy.clone()))
             .merge(proxy::routes::stream_routes(proxy.clone()));
-        Engine { proxy, computed, routes, cache: dir.join("cache") }
+        Engine { proxy, computed, renewals, routes, cache: dir.join("cache") }
     }
 
     async fn session(&self, url: &str) -> Arc<Session> {

@@ -108,7 +108,7 @@ async fn links_outlive_the_process() {
 
     let engine = restart::reopened(dir.path()).await;
     assert!(engine.ask("GET", &list[0], &[], "").await.bytes == piece);
-    assert_eq!(site.count("a.ts"), asked, "it is on the disk, and what a finished playlist names does not change");
+    assert_eq!(site.count("a.ts"), asked + 1, "it is on the disk, and asked whether it is still so");
     assert!(engine.ask("GET", &list[1], &[], "").await.bytes == piece);
 }
 
@@ -294,6 +294,152 @@ async fn a_private_address_in_a_manifest_is_refused() {
     let session_links = segments_of(&engine, &path_of(&session)).await;
     assert!(engine.ask("GET", &session_links[0], &[], "").await.bytes == piece);
     assert!(inside.change(|site| site.asked.is_empty()), "nothing was sent there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_differ_in_their_queries_are_different_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = media_playlist(&["seg.ts?n=0", "seg.ts?n=1", "seg.ts?n=2"], true);
+    let site = Site::of([("list.m3u8", &list)]).await;
+    let pieces: Vec<Vec<u8>> = (0..3).map(|n| media(20_000 + n)).collect();
+    site.change(|site| {
+        for (n, piece) in pieces.iter().enumerate() {
+            site.files.insert(format!("seg.ts?n={n}"), piece.clone());
+        }
+    });
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&format!("{}/list.m3u8", site.url)).await;
+    let links = segments_of(&engine, &path_of(&session)).await;
+    for (link, piece) in links.iter().zip(&pieces) {
+        assert!(engine.ask("GET", link, &[], "").await.bytes == *piece);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_presentation_that_was_made_anew_is_noticed() {
+    let (dir, old, new) = (tempfile::tempdir().unwrap(), media(200_000), media(210_000));
+    let site = Site::of([("list.m3u8", &media_playlist(&["a.ts"], true)), ("a.ts", &old)]).await;
+    let engine = Engine::start(dir.path());
+    for piece in [&old, &new] {
+        site.change(|site| site.files.insert("a.ts".into(), piece.to_vec()));
+        let session = engine.ready(&format!("{}/list.m3u8", site.url)).await;
+        let links = segments_of(&engine, &path_of(&session)).await;
+        assert!(engine.ask("GET", &links[0], &[], "").await.bytes == *piece);
+        assert!(engine.proxy.close(session.id()).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_piece_that_cannot_be_had_stops_nobody_else() {
+    let (dir, piece) = (tempfile::tempdir().unwrap(), media(50_000));
+    let list = media_playlist(&["gone.ts", "a.ts", "forbidden.ts", "b.ts"], true);
+    let site = Site::of([("list.m3u8", &list), ("a.ts", &piece), ("b.ts", &piece)]).await;
+    site.change(|site| site.forbidden = vec!["forbidden.ts".into()]);
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&format!("{}/list.m3u8", site.url)).await;
+    let links = segments_of(&engine, &path_of(&session)).await;
+    assert_eq!(engine.ask("GET", &links[0], &[], "").await.status, 404);
+    assert!(engine.ask("GET", &links[1], &[], "").await.bytes == piece);
+    // Some servers refuse so what is not there. Others work, so nobody is asked for credentials.
+    assert_eq!(engine.ask("GET", &links[2], &[], "").await.status, 502);
+    assert_eq!(session.state(), State::Ready);
+    assert!(engine.ask("GET", &links[3], &[], "").await.bytes == piece);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packed_manifest_is_unpacked() {
+    let (dir, piece) = (tempfile::tempdir().unwrap(), media(50_000));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &media_playlist(&["a.ts"], true)).unwrap();
+    let site = Site::of([("list.m3u8", &packed.finish().unwrap()), ("a.ts", &piece)]).await;
+    site.change(|site| site.packed = vec!["list.m3u8".into()]);
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&format!("{}/list.m3u8", site.url)).await;
+    let links = segments_of(&engine, &path_of(&session)).await;
+    assert!(engine.ask("GET", &links[0], &[], "").await.bytes == piece);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_find_the_same_manifest_at_once_all_play_it() {
+    let (dir, piece) = (tempfile::tempdir().unwrap(), media(50_000));
+    // Its name does not tell what it is, so each of them looks into the file.
+    let site = Site::of([("list", &media_playlist(&["a.ts"], true)), ("a.ts", &piece)]).await;
+    let engine = Engine::start(dir.path());
+    let url = format!("{}/list", site.url);
+    let sessions = futures_util::future::join_all((0..8).map(|_| engine.ready(&url))).await;
+    for session in &sessions {
+        let links = segments_of(&engine, &path_of(session)).await;
+        assert!(engine.ask("GET", &links[0], &[], "").await.bytes == piece);
+    }
+}
+
+/// Knows `made:` as a manifest of its own, with links that work until the site wants others.
+pub struct Maker(pub Arc<std::sync::atomic::AtomicU64>);
+
+impl Maker {
+    fn manifest(uri: &str, token: u64) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let base_url = uri.replacen("made:", "", 1);
+        let names: Vec<String> = ["a", "b", "c", "d", "e"].iter().map(|name| format!("{name}.ts?t={token}")).collect();
+        let text = media_playlist(&names.iter().map(String::as_str).collect::<Vec<_>>(), true);
+        let manifest = plugin::source::SegmentedManifest {
+            kind: "hls".into(),
+            text: String::from_utf8(text).unwrap(),
+            base_url,
+            headers: Vec::new(),
+            name: Some("made".into()),
+            expires_at_ms: None,
+            state: token.to_le_bytes().into(),
+        };
+        Box::pin(async move { Ok(Opened::Manifest(manifest)) })
+    }
+}
+
+impl MediaSource for Maker {
+    fn id(&self) -> &str {
+        "maker"
+    }
+
+    fn root(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        Maker::manifest(&request.uri, 1)
+    }
+
+    fn refresh(&self, request: Open, state: Vec<u8>, _: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Maker::manifest(&request.uri, u64::from_le_bytes(state.try_into().unwrap()) + 1)
+    }
+
+    fn read(&self, _: Vec<u8>, _: u32, _: u64, _: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        Box::pin(futures_util::stream::empty())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_of_a_plugin_is_renewed_by_it() {
+    let (dir, piece) = (tempfile::tempdir().unwrap(), media(50_000));
+    let site = Site::of([]).await;
+    site.change(|site| {
+        site.token = Some("t=1".into());
+        for name in ["a", "b", "c", "d", "e"] {
+            site.files.insert(format!("{name}.ts"), piece.clone());
+        }
+    });
+    let engine = Engine::start(dir.path());
+    let session = engine.ready(&format!("made:{}/", site.url)).await;
+    assert!(view(&engine, &session).await["playback_url"].as_str().unwrap().ends_with("/made.m3u8"));
+    let links = segments_of(&engine, &path_of(&session)).await;
+    assert!(engine.ask("GET", &links[0], &[], "").await.bytes == piece);
+    for token in 2..4 {
+        site.change(|site| site.token = Some(format!("t={token}")));
+        // One after the other, as the links of a long film die while it plays.
+        let link = &links[token + 1];
+        when_async(async || engine.ask("GET", link, &[], "").await.bytes == piece).await;
+        assert_eq!(session.state(), State::Ready);
+    }
+    assert_eq!(engine.renewals.load(std::sync::atomic::Ordering::Relaxed), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

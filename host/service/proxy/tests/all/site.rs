@@ -11,12 +11,16 @@ use web::{Guard, Policy, Router};
 
 #[derive(Default)]
 pub struct Shared {
-    /// By path, without the slash.
+    /// By path, without the slash; with a query for what depends on it.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The query that is wanted for everything; other ones are refused with 403.
     pub token: Option<String>,
     /// Paths that want none.
     pub open: Vec<String>,
+    /// Paths that are refused with 403.
+    pub forbidden: Vec<String>,
+    /// Paths whose bytes are packed, which is sent with them.
+    pub packed: Vec<String>,
     /// `Authorization` that is wanted.
     pub authorization: Option<String>,
     /// Paths with their queries, in order.
@@ -71,10 +75,15 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     if shared.token.is_some() && shared.token != query && !shared.open.contains(&path) {
         return StatusCode::FORBIDDEN.into_response();
     }
+    if shared.forbidden.contains(&path) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     if shared.authorization.is_some() && shared.authorization != header("authorization") {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let Some(bytes) = shared.files.get(&path) else { return StatusCode::NOT_FOUND.into_response() };
+    let full = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let found = shared.files.get(&full).or_else(|| shared.files.get(&path));
+    let Some(bytes) = found else { return StatusCode::NOT_FOUND.into_response() };
     let total = bytes.len();
     let etag = format!("\"{:x}\"", bytes.iter().fold(7_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(*byte)));
     if header("if-none-match").is_some_and(|tag| tag == etag) {
@@ -90,7 +99,10 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
         Some("mpd") => "application/dash+xml",
         _ => "video/mp2t",
     };
-    let response = Response::builder().header("etag", etag).header("content-type", kind);
+    let mut response = Response::builder().header("etag", etag).header("content-type", kind);
+    if shared.packed.contains(&path) {
+        response = response.header("content-encoding", "gzip");
+    }
     match range {
         Some(range) if range.start < total => {
             let value = format!("bytes {}-{}/{total}", range.start, range.end - 1);
