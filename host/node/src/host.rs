@@ -1,31 +1,29 @@
-//! The one place where parts are joined: a resolved configuration becomes a host that listens.
+//! The host: a resolved configuration becomes a program that listens, with its doors, its access and its page.
+//!
+//! Owns: the order in which a host starts and ends.
+//! Leaves to others: making the parts ([`crate::parts`]), a program that wants them without a host ([`crate::engine`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use thiserror::Error;
 use web::Router;
 
-use crate::access::{Access, Token, TokenError};
+use crate::access::{Access, Token};
 use crate::config::{self, Config, Inputs, Raw};
 use crate::doors::{self, Doors};
+use crate::parts::{self, Error};
 use crate::reload::{self, Reloader};
-use crate::{data, embedded, logging, metrics};
+use crate::{data, logging, metrics};
 
-/// How often the plugins folder is looked at. With the 200 ms that a file must rest, a new plugin serves within a
-/// second.
-const PLUGINS_POLL: Duration = Duration::from_millis(200);
 /// How long answers may go on after the end began.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Bytes of one session's record: its address and the header fields it is fetched with.
-const MAX_SESSION_BYTES: u64 = 1024 * 1024;
 /// How long writing what is not yet durable may take at the end.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// What an engine is started with.
+/// What a host is started with.
 #[derive(Clone)]
 pub struct Settings {
     /// The configuration in force.
@@ -46,29 +44,8 @@ impl Settings {
     }
 }
 
-/// Why a host does not start. Each says what the operator can do.
-#[derive(Debug, Error)]
-pub enum Error {
-    #[error(transparent)]
-    Data(#[from] data::Error),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("{0}")]
-    Listen(#[from] web::Error),
-    #[error("net.ca_file {} cannot be read: {source}", path.display())]
-    CaFile { path: PathBuf, source: std::io::Error },
-    #[error("the client for upstream servers cannot be made: {0}")]
-    Client(#[from] fetch::Error),
-    #[error("{what} cannot be opened: {source}; mend {} or name another folder", path.display())]
-    Store { what: &'static str, path: PathBuf, source: store::Error },
-    #[error("the plugins cannot be started: {0}")]
-    Plugins(#[from] wasm::Error),
-    #[error("the system gives no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
-}
-
-/// A host that listens and does not answer yet; [`Engine::run_until`] makes it answer.
-pub struct Engine {
+/// A host that listens and does not answer yet; [`Host::run_until`] makes it answer.
+pub struct Host {
     doors: Arc<Doors>,
     proxy: Arc<proxy::Proxy>,
     listener: web::Listener,
@@ -78,17 +55,20 @@ pub struct Engine {
     data: data::Held,
 }
 
-impl Engine {
+impl Host {
     /// Takes hold of the data folder and the port, and starts all parts.
-    pub async fn start(settings: Settings) -> Result<Engine, Error> {
+    pub async fn start(settings: Settings) -> Result<Host, Error> {
         let config = &settings.config;
         let metrics = metrics::start();
         let data = data::Held::take(&config.data_dir)?;
         let listener = listen(config).await?;
         let access = Access::new(Token::load_or_make(&data::token_file(&config.data_dir))?);
         let client = fetch::Client::new(client_config(config)?)?;
-        let plugins = start_plugins(config, &client).await?;
-        let proxy = start_proxy(config, &listener, plugins.clone(), client)?;
+        let plugins = parts::plugins(&config.plugins_dir, &config.data_dir, &client).await?;
+        let store = parts::cache(&config.cache_dir)?;
+        let sessions = parts::sessions(&config.data_dir.join("sessions"))?;
+        let wanted = proxy_config(config, &listener);
+        let proxy = proxy::Proxy::start(wanted, plugins.clone(), client, store, sessions);
         let guard = web::Guard::new(reload::policy(config, listener.address()))?;
         let Settings { raw, inputs, log, .. } = settings.clone();
         let doors = Arc::new(Doors {
@@ -118,7 +98,7 @@ impl Engine {
         };
         data.write_listen(listener.address())?;
         tracing::info!(address = %listener.address(), data_dir = %config.data_dir.display(), "the host has started");
-        Ok(Engine { doors, proxy, listener, router: web::app(router, guard), limits, data })
+        Ok(Host { doors, proxy, listener, router: web::app(router, guard), limits, data })
     }
 
     /// The address that is listened on, with the port that the system chose.
@@ -136,7 +116,7 @@ impl Engine {
         self.doors.link()
     }
 
-    /// Reads the configuration again whenever it is asked to, also while the engine runs.
+    /// Reads the configuration again whenever it is asked to, also while the host runs.
     pub fn reloads(&self) -> Reloads {
         Reloads(self.doors.clone())
     }
@@ -167,7 +147,7 @@ impl Engine {
     }
 }
 
-/// Asks a running engine to read its configuration again.
+/// Asks a running host to read its configuration again.
 #[derive(Clone)]
 pub struct Reloads(Arc<Doors>);
 
@@ -204,41 +184,8 @@ fn client_config(config: &Config) -> Result<fetch::Config, Error> {
     })
 }
 
-async fn start_plugins(config: &Config, client: &fetch::Client) -> Result<Arc<wasm::Host>, Error> {
-    let bundled = embedded::PLUGINS.iter().map(|(id, bytes)| wasm::Bundled { id, bytes });
-    let kept = open("the plugins' store", &config.data_dir.join("kv"), store::Kv::open)?;
-    let services = wasm::Services { fetcher: Arc::new(fetch::PluginFetcher::new(client.clone())), kv: Arc::new(kept) };
-    let config = wasm::Config {
-        plugins_dir: config.plugins_dir.clone(),
-        cache_dir: config.data_dir.join("compiled"),
-        bundled: bundled.collect(),
-        poll: PLUGINS_POLL,
-    };
-    if let Err(error) = std::fs::create_dir_all(&config.plugins_dir) {
-        let folder = config.plugins_dir.display();
-        tracing::warn!(%folder, %error, "the plugins folder cannot be made; only the bundled plugins serve");
-    }
-    Ok(wasm::Host::start(config, services).await?)
-}
-
-fn start_proxy(
-    config: &Config,
-    listener: &web::Listener,
-    plugins: Arc<wasm::Host>,
-    client: fetch::Client,
-) -> Result<Arc<proxy::Proxy>, Error> {
-    let store = open("the cache", &config.cache_dir, |path| match store::Store::open(path) {
-        // What cannot be kept is played all the same.
-        Err(error) if error.is_read_only() => {
-            tracing::warn!(%error, "nothing can be written to the cache: films are played from memory, and nothing is kept");
-            Ok(store::Store::nowhere(path))
-        }
-        opened => opened,
-    })?;
-    let bounds = store::Bounds { max_bytes: MAX_SESSION_BYTES, max_count: proxy::MAX_SESSIONS as u64 };
-    let sessions =
-        open("the list of sessions", &config.data_dir.join("sessions"), |path| store::Records::open(path, bounds))?;
-    let config = proxy::Config {
+fn proxy_config(config: &Config, listener: &web::Listener) -> proxy::Config {
+    proxy::Config {
         max_spans: config.proxy.max_connections_per_origin,
         read_ahead_bytes: config.proxy.read_ahead_bytes,
         read_ahead: config.proxy.read_ahead,
@@ -249,13 +196,8 @@ fn start_proxy(
         session_idle: config.proxy.session_idle,
         events: config.proxy.events,
         session_lifetime: config.proxy.session_lifetime,
-        patience: proxy::Patience::default(),
         public_url: config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
         scheme: listener.scheme(),
-    };
-    Ok(proxy::Proxy::start(config, plugins, client, Arc::new(store), sessions))
-}
-
-fn open<T>(what: &'static str, path: &Path, open: impl Fn(&Path) -> Result<T, store::Error>) -> Result<T, Error> {
-    open(path).map_err(|source| Error::Store { what, path: path.to_owned(), source })
+        ..proxy::Config::default()
+    }
 }

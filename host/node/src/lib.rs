@@ -1,18 +1,19 @@
-//! The host, put together: configuration in, a running [`Engine`] out. The binary `mediahost` is this crate's
-//! [`cli::main`]; a program that wants the host within itself starts an [`Engine`].
+//! The host, put together: configuration in, a running [`Host`] out. The binary `mediahost` is this crate's
+//! [`cli::main`]; a program that wants to play media by itself makes an [`Engine`], which needs no configuration, no port
+//! and no runtime of its own.
 //!
 //! Owns: configuration, access, the data folder, the doors that no service owns, the log, signals, the command line.
 //! Leaves to others: everything that the host does for its users (`host/service`), and how (`host/io`, `host/core`).
 //!
-//! Invariant: parts are joined in [`engine`] and nowhere else; no other crate knows this one.
+//! Invariant: parts are made in [`parts`] and nowhere else; no other crate knows this one.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use mediahost::{Engine, Settings, config::Inputs};
+//! use mediahost::{Host, Settings, config::Inputs};
 //! let settings = Settings::load(Inputs::of_this_process(None))?;
-//! let engine = Engine::start(settings).await?;
-//! println!("{}", engine.sign_in_link()?);
-//! engine.run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+//! let host = Host::start(settings).await?;
+//! println!("{}", host.sign_in_link()?);
+//! host.run_until(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
 //! # Ok(()) }
 //! ```
 
@@ -23,9 +24,12 @@ pub mod data;
 mod doors;
 mod embedded;
 pub mod engine;
+pub mod host;
 pub mod logging;
 mod metrics;
+pub mod parts;
 mod reload;
 
 pub use doors::document as openapi;
-pub use engine::{Engine, Settings};
+pub use engine::Engine;
+pub use host::{Host, Settings};

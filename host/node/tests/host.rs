@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mediahost::Settings;
 use mediahost::config::Inputs;
-use mediahost::{Engine, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -33,7 +33,7 @@ impl Host {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("mediahost.toml"), format!("{config}\n")).unwrap();
-        let engine = Engine::start(settings(&folder)).await.unwrap();
+        let engine = mediahost::Host::start(settings(&folder)).await.unwrap();
         let (end, ended) = oneshot::channel::<()>();
         let (address, link) = (engine.address(), engine.sign_in_link().unwrap());
         let token = std::fs::read_to_string(folder.join("data/admin.token")).unwrap().trim().to_owned();
@@ -177,12 +177,12 @@ async fn a_host_holds_its_folder_and_its_port_and_gives_both_back() {
     let mut host = Host::start("hold", "").await;
     let listen = host.folder.join("data/listen");
     assert_eq!(std::fs::read_to_string(&listen).unwrap().trim(), host.address.to_string());
-    let held = Engine::start(settings(&host.folder)).await.err().unwrap().to_string();
+    let held = mediahost::Host::start(settings(&host.folder)).await.err().unwrap().to_string();
     assert!(held.contains("another mediahost is running"), "{held}");
     let mut taken = settings(&host.folder);
     taken.config.server.listen = host.address;
     taken.config.data_dir = host.folder.join("other");
-    let taken = Engine::start(taken).await.err().unwrap().to_string();
+    let taken = mediahost::Host::start(taken).await.err().unwrap().to_string();
     assert!(taken.contains("is taken by another program"), "{taken}");
     let bearer = host.bearer();
     host.check("POST", "/api/v1/plugins", &[("Authorization", &bearer)], 422, "not-a-plugin").await;
@@ -190,7 +190,7 @@ async fn a_host_holds_its_folder_and_its_port_and_gives_both_back() {
     assert!(!listen.exists());
     assert!(TcpStream::connect(host.address).await.is_err());
     let token = host.token.clone();
-    let again = Engine::start(settings(&host.folder)).await.unwrap();
+    let again = mediahost::Host::start(settings(&host.folder)).await.unwrap();
     assert_eq!(std::fs::read_to_string(host.folder.join("data/admin.token")).unwrap().trim(), token);
     drop(again);
 }

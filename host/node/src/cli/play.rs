@@ -15,7 +15,7 @@ use super::args::{Play, Shared};
 use super::client::Client;
 use super::{Usage, signals};
 use crate::config::Origin;
-use crate::{Engine, Settings, logging};
+use crate::{Host, Settings, logging};
 
 /// How often the session is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -65,10 +65,10 @@ async fn start_own(mut settings: Settings) -> anyhow::Result<(Client, Own)> {
     }
     settings.log = Some(logging::start(&settings.config.log));
     let config = settings.config.clone();
-    let engine = Engine::start(settings).await?;
-    let client = Client::new(engine.address(), &config)?;
+    let host = Host::start(settings).await?;
+    let client = Client::new(host.address(), &config)?;
     let (end, ended) = oneshot::channel();
-    let running = tokio::spawn(engine.run_until(async {
+    let running = tokio::spawn(host.run_until(async {
         let _ = ended.await;
     }));
     Ok((client, Own { end, running }))

@@ -5,15 +5,15 @@ use serde_json::json;
 use super::args::Shared;
 use super::signals;
 use crate::config::Config;
-use crate::{Engine, Settings, logging};
+use crate::{Host, Settings, logging};
 
 pub async fn run(shared: &Shared) -> anyhow::Result<()> {
     let mut settings = Settings::load(shared.inputs())?;
     settings.log = Some(logging::start(&settings.config.log));
     let config = settings.config.clone();
-    let engine = Engine::start(settings).await?;
-    announce(shared, &engine, &config)?;
-    let reloads = engine.reloads();
+    let host = Host::start(settings).await?;
+    announce(shared, &host, &config)?;
+    let reloads = host.reloads();
     let asked = tokio::spawn(async move {
         let mut hangups = signals::Hangups::new();
         while hangups.next().await {
@@ -25,19 +25,19 @@ pub async fn run(shared: &Shared) -> anyhow::Result<()> {
     let mut ends = signals::Ends::new()?;
     let again = ends.clone();
     tokio::select! {
-        () = engine.run_until(async move { ends.next().await }) => {}
+        () = host.run_until(async move { ends.next().await }) => {}
         () = again.second() => tracing::warn!("a second signal ended the host before everything was finished"),
     }
     asked.abort();
     Ok(())
 }
 
-fn announce(shared: &Shared, engine: &Engine, config: &Config) -> anyhow::Result<()> {
-    let link = engine.sign_in_link()?;
+fn announce(shared: &Shared, host: &Host, config: &Config) -> anyhow::Result<()> {
+    let link = host.sign_in_link()?;
     let json = json!({
         "ready": true,
-        "address": engine.address(),
-        "origin": engine.origin(),
+        "address": host.address(),
+        "origin": host.origin(),
         "sign_in_link": link,
         "data_dir": config.data_dir,
         "plugins_dir": config.plugins_dir,
