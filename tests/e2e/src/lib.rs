@@ -11,14 +11,17 @@ pub mod away;
 pub mod host;
 pub mod http;
 pub mod images;
+pub mod manifests;
 pub mod media;
 pub mod nginx;
 mod process;
 mod random;
 pub mod relay;
 pub mod server;
+pub mod songs;
 pub mod synthetic;
 pub mod tap;
+pub mod variants;
 mod wait;
 pub mod wasm;
 
