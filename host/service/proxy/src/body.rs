@@ -137,7 +137,19 @@ impl Cursor {
 
     async fn frame(&mut self, range: Range<u64>, lease: Lease) -> Result<Bytes, Fault> {
         let hold = self.live.hold();
-        let bytes = hold.bytes(range.clone())?;
+        let bytes = match hold.local_file() {
+            None => hold.bytes(range.clone())?,
+            Some(_) => {
+                let (live, wanted) = (self.live.clone(), range.clone());
+                let read = blocking(move || live.hold().bytes(wanted)).await;
+                // Of a file that was changed nothing more is served, to anybody.
+                read.inspect_err(|fault| {
+                    if fault.is_change() {
+                        self.live.retire()
+                    }
+                })?
+            }
+        };
         let range = range.start..range.start + bytes.len() as u64;
         // A page that is not in memory would stop the thread that writes to the socket, and every connection with it.
         if !hold.is_resident(range.clone()) {

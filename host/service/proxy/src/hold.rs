@@ -19,6 +19,7 @@ use store::ObjectFile;
 
 use crate::fault::Fault;
 use crate::keep::{Keeper, Reservation};
+use crate::local::LocalFile;
 
 /// Bytes of one object that may lie in memory.
 pub const MEMORY: u64 = 48 << 20;
@@ -29,8 +30,10 @@ const DISK_REST: Duration = Duration::from_secs(5);
 
 /// The bytes of one generation of one object.
 pub struct Hold {
-    /// None when not even the files could be made.
+    /// None when not even the files could be made, and for a file that is not ours.
     file: Option<Arc<ObjectFile>>,
+    /// A file of this machine that is served as it is.
+    local: Option<LocalFile>,
     /// Of an object without a file.
     only: Mutex<Only>,
     memory: Mutex<Memory>,
@@ -62,12 +65,24 @@ pub struct Written {
 impl Hold {
     pub fn new(file: Arc<ObjectFile>, keeper: Arc<Keeper>) -> Hold {
         let only = Only { meta: file.meta(), geometry: file.geometry() };
-        Hold { file: Some(file), only: Mutex::new(only), memory: Mutex::default(), keeper }
+        Hold { file: Some(file), local: None, only: Mutex::new(only), memory: Mutex::default(), keeper }
     }
 
     /// An object for which the disk has no room at all.
     pub fn in_memory(meta: Meta, geometry: Geometry, keeper: Arc<Keeper>) -> Hold {
-        Hold { file: None, only: Mutex::new(Only { meta, geometry }), memory: Mutex::default(), keeper }
+        let only = Mutex::new(Only { meta, geometry });
+        Hold { file: None, local: None, only, memory: Mutex::default(), keeper }
+    }
+
+    /// A file of this machine: all of it is here.
+    pub fn local(local: LocalFile, meta: Meta, geometry: Geometry, keeper: Arc<Keeper>) -> Hold {
+        let only = Mutex::new(Only { meta, geometry });
+        Hold { file: None, local: Some(local), only, memory: Mutex::default(), keeper }
+    }
+
+    /// The file of this machine that it is.
+    pub fn local_file(&self) -> Option<&LocalFile> {
+        self.local.as_ref()
     }
 
     pub fn file(&self) -> Option<&Arc<ObjectFile>> {
@@ -233,6 +248,9 @@ impl Hold {
     /// The bytes at the beginning of a range without a copy, as many as lie in one place. All of the range has to be
     /// readable.
     pub fn bytes(&self, range: Range<u64>) -> Result<Bytes, Fault> {
+        if let Some(local) = &self.local {
+            return local.read(range);
+        }
         let until = {
             let memory = self.memory();
             match memory.at(range.start) {

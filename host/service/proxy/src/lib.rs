@@ -27,6 +27,7 @@ mod hold;
 mod keep;
 mod key;
 mod live;
+mod local;
 mod media;
 mod media_type;
 mod meter;

@@ -106,7 +106,7 @@ impl Live {
         machine.hold_back(true);
         let meta = hold.meta();
         machine.mark_unread(meta.unread.iter().map(|(start, end)| *start..*end));
-        let open_ended = meta.open_ended;
+        let (open_ended, is_local) = (meta.open_ended, hold.local_file().is_some());
         let live = Arc::new_cyclic(|me| Live {
             me: me.clone(),
             number: upstream.origins().number(),
@@ -119,7 +119,12 @@ impl Live {
                 tasks: Vec::new(),
                 pending: Vec::new(),
                 pending_bytes: 0,
-                unverified: granules.into_iter().map(|granule| (granule.index, granule)).collect(),
+                // A file of this machine has no checksums of ours.
+                unverified: granules
+                    .into_iter()
+                    .filter(|_| !is_local)
+                    .map(|granule| (granule.index, granule))
+                    .collect(),
                 fresh: HashSet::new(),
                 troubles: VecDeque::new(),
                 download: Meter::new(Instant::now()),

@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::film::Film;
 use crate::hold::Hold;
 use crate::live::Live;
+use crate::local::LocalFile;
 use crate::persist::blocking;
 use crate::presentation::Root;
 use crate::presentation::begin::{self, Beginning, begin};
@@ -128,6 +129,11 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     let (film, first) = titles::look(proxy, session, &request, live, name.as_deref()).await?;
     session.set_media_info(declared.as_deref());
     session.look_at_phase(&film);
+    let mut first = first;
+    if film.about().is_none() && film.length().is_some() {
+        // It is under way since the file was opened, and a player begins with it.
+        first.push(IndexRange { offset: 0, length: FIRST.min(film.total()), what: "head".into() });
+    }
     warm(&film, &first).await
 }
 
@@ -172,6 +178,7 @@ pub async fn file(
     let Found { live, wants } = {
         let mut open = place.live.lock().await;
         let found = match open.as_ref().filter(|live| !live.is_dead()) {
+            _ if upstream.local_file()?.is_some() => local(proxy, id, key, open.as_ref(), upstream).await?.into(),
             Some(live) => join(proxy, id, key, live.clone(), upstream).await?,
             None => open_object(proxy, id, key, upstream).await?,
         };
@@ -248,6 +255,40 @@ async fn join(
         Err(fault) => return Err(fault),
     }
     Ok(live.into())
+}
+
+/// A file of this machine: it is complete from the first moment, and nothing of it is copied.
+async fn local(
+    proxy: &Arc<Proxy>,
+    id: ObjectId,
+    key: String,
+    before: Option<&Arc<Live>>,
+    upstream: Arc<Upstream>,
+) -> Result<Arc<Live>, Fault> {
+    let Some((path, offset, length)) = upstream.local_file()? else {
+        return Err(Fault::new(code::INTERNAL, "the plan is no file any more"));
+    };
+    if let Some(before) = before.filter(|live| !live.is_dead()) {
+        let held = before.clone();
+        let is_same = move || held.hold().local_file().is_some_and(|file| file.is_current());
+        if blocking(is_same).await {
+            return Ok(before.clone());
+        }
+        before.retire();
+    }
+    let file = blocking(move || LocalFile::open(path, offset, length)).await?;
+    let mut meta = Meta::new(key, file.total(), now_ms());
+    // The tag of its bytes is made from these.
+    (meta.created_ms, meta.generation) = (file.version().modified_ms, file.version().bytes);
+    (meta.content_type, meta.name) = (upstream.plan().about().media_type.clone(), upstream.plan().about().name.clone());
+    let geometry = meta.geometry().map_err(|error| Fault::new(code::TOO_LARGE, error.to_string()))?;
+    let granule = |index| {
+        let range = geometry.range_of(index);
+        Granule { index, length: (range.end - range.start) as u32, crc: 0 }
+    };
+    let granules = (0..geometry.count()).map(granule).collect();
+    let hold = Hold::local(file, meta, geometry, proxy.keeper.clone());
+    Ok(live(proxy, id, hold, granules, upstream))
 }
 
 /// What is on the disk of this object, if the upstream still has the same; else a new, empty one.
@@ -447,7 +488,9 @@ fn live(proxy: &Proxy, id: ObjectId, hold: Hold, granules: Vec<Granule>, upstrea
     let etag = format!("\"{id}-{:x}-{}\"", meta.created_ms, meta.generation);
     let under_way = upstream.primed();
     let live = Live::new(hold, granules, upstream, limits, etag, config.patience);
-    proxy.keeper.opened(id, &live);
+    if live.hold().local_file().is_none() {
+        proxy.keeper.opened(id, &live);
+    }
     if let Some(range) = under_way {
         // Wanted as one span, so that all of the answer is used.
         live.handle(Input::Warm { range });

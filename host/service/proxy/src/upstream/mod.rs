@@ -260,6 +260,16 @@ impl Upstream {
         })
     }
 
+    /// The file of this machine that the whole plan is: its path, where it begins in it, and how long it is.
+    pub fn local_file(&self) -> Result<Option<(PathBuf, u64, Option<u64>)>, Fault> {
+        let plan = self.plan();
+        let [segment] = plan.segments() else { return Ok(None) };
+        match &segment.origin {
+            Origin::File { root, path, offset } => Ok(Some((self.file(root, path)?, *offset, segment.length))),
+            _ => Ok(None),
+        }
+    }
+
     /// The bytes whose answer is under way already.
     pub fn primed(&self) -> Option<Range<u64>> {
         self.primed_now().as_ref().map(|primed| primed.start..primed.end)

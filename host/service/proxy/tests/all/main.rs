@@ -202,6 +202,7 @@ impl Plugins for Fixed {
         match scheme {
             "http" => vec![Arc::new(Plain)],
             "expiring" => vec![Arc::new(Expiring)],
+            "disk" => vec![Arc::new(progressive::OnDisk)],
             "made" => vec![Arc::new(presentations::Maker(self.renewals.clone()))],
             "mirrors" => vec![Arc::new(Mirrors)],
             "computing" => vec![Arc::new(Computing { panics: false, computed: self.computed.clone() })],

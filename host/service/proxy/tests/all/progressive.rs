@@ -215,3 +215,62 @@ async fn the_segments_of_a_fragmented_file_are_found_as_it_arrives() {
     let other = Origin::of(flac(100_000)).await;
     assert!(engine.ready(&other.url).await.fragments().is_none());
 }
+
+/// Files of this machine, by `disk:<folder>|<name>`.
+pub struct OnDisk;
+
+impl MediaSource for OnDisk {
+    fn id(&self) -> &str {
+        "on-disk"
+    }
+
+    fn root(&self, name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    fn open(&self, request: Open) -> BoxFuture<'static, Result<Opened, Failure>> {
+        let (root, path) = request.uri.strip_prefix("disk:").unwrap().split_once('|').unwrap();
+        let origin = plugin::source::Origin::File { root: root.into(), path: path.into(), offset: 0 };
+        let raw = RawPlan { segments: vec![Segment { origin, length: None }], ..RawPlan::default() };
+        Box::pin(async move { Ok(Opened::Plan(Plan::check(raw).unwrap())) })
+    }
+
+    fn refresh(&self, open: Open, _: Vec<u8>, _: RefreshReason) -> BoxFuture<'static, Result<Opened, Failure>> {
+        self.open(open)
+    }
+
+    fn read(&self, _: Vec<u8>, _: u32, _: u64, _: u64) -> BoxStream<'static, Result<bytes::Bytes, Failure>> {
+        Box::pin(futures_util::stream::empty())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_this_machine_is_complete_at_once_and_not_copied() {
+    let (dir, bytes) = (tempfile::tempdir().unwrap(), flac(3_000_000));
+    let folder = dir.path().join("films");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("song.flac"), &bytes).unwrap();
+    let engine = Engine::start(dir.path());
+    let url = format!("disk:{}|song.flac", folder.display());
+    let session = engine.ready(&url).await;
+    assert_eq!(session.phase(), Phase::Complete);
+    assert_eq!(session.media_info().unwrap().container.as_deref(), Some("flac"));
+    assert!(engine.whole(&session).await.bytes == bytes);
+    let part = engine.range(&session, "bytes=2900000-").await;
+    assert!(part.bytes == bytes[2_900_000..]);
+    assert_eq!(engine.disk(), 0, "nothing of it is kept a second time");
+    let tag = part.headers["etag"].clone();
+
+    // Another file in its place is another version, for this session and for new ones.
+    let other = flac(2_000_001);
+    std::fs::write(folder.join("song.flac"), &other).unwrap();
+    let again = engine.ready(&url).await;
+    let whole = engine.whole(&again).await;
+    assert!(whole.bytes == other && whole.headers["etag"] != tag);
+    let old = engine.whole(&session).await;
+    assert!(old.short || old.bytes == other, "never a mixture of both");
+    when_async(async || engine.whole(&session).await.bytes == other).await;
+    let missing = engine.session(&format!("disk:{}|none", folder.display())).await;
+    until(&missing, State::Failed).await;
+    assert_eq!(missing.error().unwrap().code, "not-found");
+}
