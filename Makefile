@@ -15,13 +15,15 @@ PLUGINS := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 GUESTS := $(patsubst %,guest-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard tests/guests/*/Cargo.toml))))
 CORES := $(patsubst %,mediahost-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard host/core/*/Cargo.toml))))
 SHELLS := $(patsubst %,mediahost-%,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard host/io/*/Cargo.toml host/service/*/Cargo.toml))))
-# Examples are projects of their own: a plugin has a plugin.json, and the others are programs.
-EXAMPLES := $(patsubst %/Cargo.toml,%,$(wildcard examples/*/Cargo.toml))
+# Examples are projects of their own, but for one that would build the engine twice: a plugin has a plugin.json, and the
+# others are programs.
+EMBEDDING := embedded-player
+EXAMPLES := $(filter-out examples/$(EMBEDDING),$(patsubst %/Cargo.toml,%,$(wildcard examples/*/Cargo.toml)))
 EXAMPLE_PLUGINS := $(patsubst %/plugin.json,%,$(wildcard examples/*/plugin.json))
 EXAMPLE_PROGRAMS := $(filter-out $(EXAMPLE_PLUGINS),$(EXAMPLES))
 
 LIGHT := $(addprefix -p ,$(CORES) mediahost-plugin-sdk mediahost-client $(PLUGINS))
-HEAVY := $(addprefix -p ,$(SHELLS) mediahost)
+HEAVY := $(addprefix -p ,$(SHELLS) mediahost $(EMBEDDING))
 # Starts the binary and links none of it, so it stands outside the set.
 E2E := -p mediahost-e2e
 
@@ -158,10 +160,19 @@ lint: plugins ## formatting, clippy and, where cargo-deny is installed, licences
 	$(CARGO) clippy -q --profile plugin --target $(WASM) --target-dir $(GUEST_DIR) $(addprefix -p ,$(PLUGINS) $(GUESTS)) -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check; else echo "lint: cargo-deny is not installed, so deny.toml was not checked"; fi
 
-TOOLS := ffmpeg nginx curl chromium mpv vlc genisoimage xorriso bd_list_titles dvdauthor lsdvd zip python3
+.PHONY: cross
+cross: plugins ## whether the host compiles for Windows, macOS, iOS, Android and 32 bits: checked, not linked, not run
+	@.ci/cross "$(HEAVY)"
+
+.PHONY: interpreter
+interpreter: plugins guests ## the tests of the plugin platform with plugins on the interpreter instead of the processor
+	$(CARGO) test --release -p mediahost-wasm --features interpreter
+
+TOOLS := ffmpeg nginx curl chromium mpv vlc genisoimage xorriso bd_list_titles dvdauthor lsdvd zip python3 mkvmerge
 # The packages of a tool that is not a package of its own name: VLC without its windows.
 PACKAGES_vlc := vlc-bin vlc-plugin-base
 PACKAGES_bd_list_titles := libbluray-bin
+PACKAGES_mkvmerge := mkvtoolnix
 
 .PHONY: tools
 tools: ## what the tests need and the machine lacks, by apt-get

@@ -1,10 +1,12 @@
 //! The data folder: who holds it, and the small files in it by which commands find the host.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Read as _;
+use std::any::Any;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use store::{Disk as _, RealDisk};
 use thiserror::Error;
 
 /// Bytes of the file `listen` that are looked at, at most.
@@ -30,7 +32,7 @@ pub enum Error {
 pub struct Held {
     path: PathBuf,
     /// The system ends the lock with the process, however that ends.
-    _lock: File,
+    _lock: Box<dyn Any + Send + Sync>,
 }
 
 impl Held {
@@ -38,11 +40,10 @@ impl Held {
     pub fn take(path: &Path) -> Result<Held, Error> {
         let failed = |source| Error::Folder { path: path.to_owned(), source };
         make(path).map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Held { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::Held { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        match RealDisk.lock(&path.join("lock")) {
+            Ok(lock) => Ok(Held { path: path.to_owned(), _lock: lock }),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Error::Held { path: path.to_owned() }),
+            Err(source) => Err(failed(source)),
         }
     }
 

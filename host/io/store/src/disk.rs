@@ -12,12 +12,10 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// `st_blocks` counts these, whatever the file system's blocks are, bytes.
-const BLOCK: u64 = 512;
+use crate::system;
 
 /// How large a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +152,9 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+        let mut builder = DirBuilder::new();
+        system::private_folder(&mut builder);
+        builder.recursive(true).create(folder)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
@@ -162,12 +162,12 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        system::sync_folder(folder)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let file = private().create(true).truncate(false).open(path)?;
-        match file.try_lock() {
+        match system::try_lock(&file) {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
@@ -189,7 +189,8 @@ impl Disk for RealDisk {
     }
 
     fn size(&self, path: &Path) -> io::Result<Size> {
-        Ok(size(&fs::metadata(path)?))
+        let found = fs::metadata(path)?;
+        Ok(Size { length: found.len(), allocated: system::allocated_at(path, &found)? })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -205,8 +206,7 @@ impl Disk for RealDisk {
     }
 
     fn free(&self, folder: &Path) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(folder)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        system::free(folder)
     }
 }
 
@@ -214,36 +214,28 @@ struct RealFile(Arc<File>);
 
 impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        system::write_at(&self.0, offset, bytes)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        system::read_at(&self.0, offset, buffer)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        system::set_len(&self.0, length)
     }
 
     fn size(&self) -> io::Result<Size> {
-        Ok(size(&self.0.metadata()?))
+        let found = self.0.metadata()?;
+        Ok(Size { length: found.len(), allocated: system::allocated(&self.0, &found)? })
     }
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
 
-    #[cfg(target_os = "linux")]
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        use rustix::fs::FallocateFlags;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(rustix::fs::fallocate(&*self.0, flags, range.start, range.end.saturating_sub(range.start))?)
-    }
-
-    /// Other systems have other ways, which nobody has asked for yet.
-    #[cfg(not(target_os = "linux"))]
-    fn punch(&self, _: Range<u64>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        system::punch(&self.0, range)
     }
 
     fn mappable(&self) -> Option<&Arc<File>> {
@@ -254,10 +246,7 @@ impl DiskFile for RealFile {
 /// Options for a file that only its owner can read.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
+    options.read(true).write(true);
+    system::private_file(&mut options);
     options
-}
-
-fn size(found: &fs::Metadata) -> Size {
-    Size { length: found.len(), allocated: found.blocks().saturating_mul(BLOCK) }
 }

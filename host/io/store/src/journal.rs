@@ -126,6 +126,10 @@ impl Journal {
     pub(crate) fn renew(&mut self, geometry: Geometry, granules: &Granules) -> Result<Arc<dyn DiskFile>, Error> {
         let kept: Vec<Granule> = granules.values().copied().collect();
         let snapshot = journal::encode_snapshot(self.generation, geometry, &kept);
+        if cfg!(windows) {
+            // Not everywhere there does an open file lose its name. If this fails, the next record begins a new file.
+            self.distrust();
+        }
         match atomic::replace(&*self.disk, &self.folder, &self.name, &snapshot) {
             Ok(file) => {
                 (self.file, self.length) = (Some(Arc::clone(&file)), snapshot.len() as u64);

@@ -19,6 +19,7 @@ mod mapping;
 mod object;
 mod records;
 mod root;
+mod system;
 
 use std::io;
 use std::path::{Path, PathBuf};

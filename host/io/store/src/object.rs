@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use cache::granule::checksum;
@@ -14,11 +14,14 @@ use cache::{Geometry, Granule, Meta};
 use crate::atomic::Failure;
 use crate::disk::{Disk, DiskFile};
 use crate::journal::{self, Granules, Journal};
-use crate::mapping::{self, Mapping};
+use crate::mapping::{self, Mapping, WINDOWS, Windows};
 use crate::{Error, atomic, failed};
 
 /// How much is read at once where bytes are only looked at.
 const SCRATCH: usize = 64 * 1024;
+
+/// How much is read into memory at once where it cannot be mapped, bytes.
+const READ_AT_ONCE: u64 = 1 << 20;
 
 /// What the record of an object is called.
 pub(crate) const META: &str = "meta";
@@ -36,8 +39,8 @@ pub struct ObjectFile {
     path: PathBuf,
     generation: u64,
     data: Arc<dyn DiskFile>,
-    /// `None` inside if the file cannot be mapped.
-    mapping: OnceLock<Option<Mapping>>,
+    /// `None` if it is no file of the operating system.
+    mapping: Option<Mapping>,
     /// Changes once at most, when an open-ended object is settled. Locked last, and only for a moment.
     geometry: RwLock<Geometry>,
     /// What is durable. Locked after `written`, which whoever changes it holds.
@@ -103,18 +106,25 @@ impl ObjectFile {
         journal: Journal,
         granules: Granules,
     ) -> Self {
+        let mapping = data.mappable().map(|file| Mapping::new(file, geometry.total(), &WINDOWS));
         Self {
             disk,
             folder: folder.to_owned(),
             path: folder.join(data_name(meta.generation)),
             generation: meta.generation,
             data,
-            mapping: OnceLock::new(),
+            mapping,
             geometry: RwLock::new(geometry),
             durable: RwLock::new(granules),
             written: Mutex::new(Written { journal, untrusted: false, retired: false }),
             meta: Mutex::new(Named { meta, retired: false, unsure: false }),
         }
+    }
+
+    /// The same, mapped within other bounds. Before anybody has a slice of it.
+    pub(crate) fn within(mut self, windows: &'static Windows) -> Self {
+        self.mapping = self.data.mappable().map(|file| Mapping::new(file, self.geometry().total(), windows));
+        self
     }
 
     /// How the object is cut. Another one is answered after [`ObjectFile::settle`].
@@ -161,33 +171,35 @@ impl ObjectFile {
         self.data.read_at(offset, buffer).map_err(failed("read", &self.path))
     }
 
-    /// A range as a slice of the one mapping. Touching it may wait for the disk; see [`ObjectFile::is_resident`]. Only
-    /// bytes that are readable as the cache's machine says may be asked for: others would change under the reader. Where
-    /// the file cannot be mapped the bytes are read into memory, here and now.
+    /// The bytes at the beginning of a range, as many as lie in one place: a slice of a mapping of the file, which is that
+    /// of the whole range but for systems where addresses are scarce. Touching it may wait for the disk; see
+    /// [`ObjectFile::is_resident`]. Only bytes that are readable as the cache's machine says may be asked for: others would
+    /// change under the reader. What cannot be mapped is read into memory, here and now, and not more than 1 MiB of it.
     pub fn bytes(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let placed = self.placed(&range)?;
-        if placed.is_empty() {
+        let range = self.placed(range)?;
+        if range.is_empty() {
             return Ok(Bytes::new());
         }
-        if let Some(mapping) = self.mapping() {
-            return Ok(mapping.slice(placed));
+        if let Some(bytes) = self.mapping.as_ref().and_then(|mapping| mapping.slice(range.clone())) {
+            return Ok(bytes);
         }
-        let mut bytes = vec![0; placed.len()];
+        let length = (range.end - range.start).min(READ_AT_ONCE);
+        let mut bytes = vec![0; length as usize];
         self.read_at(range.start, &mut bytes)?;
         Ok(bytes.into())
     }
 
     /// Whether touching what [`ObjectFile::bytes`] returned would not wait for the disk. `false` for a range outside of
-    /// the object.
+    /// the object, and where the system does not tell.
     pub fn is_resident(&self, range: Range<u64>) -> bool {
-        let Ok(placed) = self.placed(&range) else { return false };
-        placed.is_empty() || self.mapping().is_none_or(|mapping| mapping.is_resident(placed))
+        let Ok(range) = self.placed(range) else { return false };
+        range.is_empty() || self.mapping.as_ref().is_none_or(|mapping| mapping.is_resident(range))
     }
 
     /// Brings a range into memory and waits for it.
     pub fn populate(&self, range: Range<u64>) -> Result<(), Error> {
-        let placed = self.placed(&range)?;
-        if placed.is_empty() || self.mapping().is_some_and(|mapping| mapping.populate(placed)) {
+        let range = self.placed(range)?;
+        if range.is_empty() || self.mapping.as_ref().is_some_and(|mapping| mapping.populate(range.clone())) {
             return Ok(());
         }
         self.each_piece(range, |_| ())
@@ -423,17 +435,6 @@ impl ObjectFile {
         self.durable.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The mapping; `None` if the file cannot be mapped.
-    fn mapping(&self) -> Option<&Mapping> {
-        let map = || {
-            let (file, length) = (self.data.mappable()?, self.placed(&(0..self.geometry().total())).ok()?.end);
-            let mapping = Mapping::new(file, length);
-            mapping.inspect_err(|error| tracing::warn!(%error, path = %self.path.display(), "cannot be mapped")).ok()
-        };
-        // Of two that come at once, one maps and the other one waits.
-        self.mapping.get_or_init(map).as_ref()
-    }
-
     /// Reads a range piece by piece.
     fn each_piece(&self, range: Range<u64>, mut see: impl FnMut(&[u8])) -> Result<(), Error> {
         let mut scratch = vec![0; range.end.saturating_sub(range.start).min(SCRATCH as u64) as usize];
@@ -455,17 +456,11 @@ impl ObjectFile {
         }
     }
 
-    /// A range as places in memory.
-    fn placed(&self, range: &Range<u64>) -> Result<Range<usize>, Error> {
-        let (offset, length) = (range.start, range.end.saturating_sub(range.start));
-        self.inside(offset, length)?;
-        let place = |at: u64| usize::try_from(at).ok();
-        let total = self.geometry().total();
-        place(offset).zip(place(offset + length)).map(|(start, end)| start..end).ok_or(Error::OutOfBounds {
-            offset,
-            length,
-            total,
-        })
+    /// A range that lies in the object, and is empty where it ends before it begins.
+    fn placed(&self, range: Range<u64>) -> Result<Range<u64>, Error> {
+        let range = range.start..range.end.max(range.start);
+        self.inside(range.start, range.end - range.start)?;
+        Ok(range)
     }
 }
 

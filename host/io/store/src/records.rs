@@ -115,7 +115,6 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn open(folder: &Path) -> Records {
         Records::open(folder, Bounds { max_bytes: 10, max_count: 2 }).unwrap()
@@ -159,8 +158,12 @@ mod tests {
         let path = folder.path().join("records");
         let records = open(&path);
         records.put("x", b"secret").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(&path.join("x"))), (0o700, 0o600));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&path), mode(&path.join("x"))), (0o700, 0o600));
+        }
         fs::write(path.join("y.tmp"), b"half").unwrap();
         assert_eq!(open(&path).list().unwrap(), ["x"]);
         assert!(!path.join("y.tmp").exists());

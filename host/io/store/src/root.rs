@@ -21,6 +21,7 @@ use cache::{Granule, Meta};
 
 use crate::atomic::Failure;
 use crate::disk::{Disk, NoDisk, RealDisk};
+use crate::mapping::{WINDOWS, Windows};
 use crate::object::{META, data_name, keep_within, lock};
 use crate::{Error, ObjectFile, ObjectId, atomic, failed, journal};
 
@@ -33,6 +34,8 @@ const PROBE: &str = "probe.tmp";
 pub struct Store {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    /// How its objects are mapped.
+    windows: &'static Windows,
     /// Held until this is dropped.
     _lock: Box<dyn Any + Send + Sync>,
     /// Objects that somebody has open. Locked before anything of an [`ObjectFile`].
@@ -83,11 +86,16 @@ impl Store {
     /// A cache that has nothing and keeps nothing, for a folder that nobody may write to.
     pub fn nowhere(root: &Path) -> Self {
         let (live, removed) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
-        Self { disk: Arc::new(NoDisk), root: root.to_owned(), _lock: Box::new(()), live, removed }
+        Self { disk: Arc::new(NoDisk), root: root.to_owned(), windows: &WINDOWS, _lock: Box::new(()), live, removed }
     }
 
     /// Takes a folder on some other file system than that of the operating system.
     pub fn open_on(root: &Path, disk: Arc<dyn Disk>) -> Result<Self, Error> {
+        Self::open_within(root, disk, &WINDOWS)
+    }
+
+    /// Takes a folder, and maps what is in it within these bounds.
+    pub(crate) fn open_within(root: &Path, disk: Arc<dyn Disk>, windows: &'static Windows) -> Result<Self, Error> {
         make_root(&*disk, root)?;
         let path = root.join(LOCK);
         let lock = match disk.lock(&path) {
@@ -98,7 +106,7 @@ impl Store {
             Err(error) => return Err(failed("lock", &path)(error)),
         };
         let (live, removed) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
-        let store = Self { disk, root: root.to_owned(), _lock: lock, live, removed };
+        let store = Self { disk, root: root.to_owned(), windows, _lock: lock, live, removed };
         store.sweep()?;
         Ok(store)
     }
@@ -148,6 +156,15 @@ impl Store {
         let rename = || match self.disk.rename(&folder, &trash) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Windows moves no folder while a file in it is open. Without its record nobody finds the object, and the rest
+            // goes when the folder is swept.
+            Err(error) if cfg!(windows) && is_in_use(&error) => {
+                self.disk
+                    .remove_file(&folder.join(META))
+                    .map_err(failed("remove", &folder))
+                    .map_err(Failure::Before)?;
+                Ok(false)
+            }
             Err(error) => Err(Failure::Before(failed("remove", &folder)(error))),
         };
         let found = match live.get(id).and_then(Weak::upgrade) {
@@ -156,7 +173,12 @@ impl Store {
         };
         live.remove(id);
         drop(live);
-        if found { self.disk.remove_folder(&trash).map_err(failed("remove", &trash)) } else { Ok(()) }
+        match found.then(|| self.disk.remove_folder(&trash)) {
+            // Of a file that is being read Windows keeps the name.
+            Some(Err(error)) if cfg!(windows) && is_in_use(&error) => Ok(()),
+            Some(removed) => removed.map_err(failed("remove", &trash)),
+            None => Ok(()),
+        }
     }
 
     /// What an object holds, for whoever decides what has to go; `None` where [`Store::load`] would answer the same. Of
@@ -254,7 +276,7 @@ impl Store {
         id: ObjectId,
         file: ObjectFile,
     ) -> Arc<ObjectFile> {
-        let file = Arc::new(file);
+        let file = Arc::new(file.within(self.windows));
         live.retain(|_, file| file.strong_count() > 0);
         live.insert(id, Arc::downgrade(&file));
         file
@@ -357,6 +379,11 @@ fn make_root(disk: &dyn Disk, root: &Path) -> Result<(), Error> {
         atomic::sync_folder(disk, above)?;
     }
     Ok(())
+}
+
+/// What Windows says of a folder with files in it that somebody has open.
+fn is_in_use(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::DirectoryNotEmpty)
 }
 
 /// Which generation a data file or a journal belongs to.

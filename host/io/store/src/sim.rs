@@ -446,7 +446,7 @@ fn text(name: &Path) -> io::Result<&str> {
 
 /// What the system says when the medium fails, and when there is none.
 fn failure() -> io::Error {
-    io::Error::from_raw_os_error(libc::EIO)
+    io::Error::other("the medium failed")
 }
 
 /// Gives the lock back.

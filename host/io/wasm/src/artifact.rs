@@ -20,16 +20,14 @@ const SUM: usize = 32;
 pub struct Artifacts {
     dir: PathBuf,
     engine: wasmtime::Engine,
-    /// Version, configuration and CPU features of the engine.
+    /// Version, configuration, target and CPU features of the engine.
     flavour: u64,
 }
 
 impl Artifacts {
     pub fn open(dir: &Path, engine: &wasmtime::Engine) -> Result<Artifacts, Error> {
         fs::create_dir_all(dir).map_err(|error| Error::disk("cannot create the folder", dir, error))?;
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let artifacts = Artifacts { dir: dir.to_owned(), engine: engine.clone(), flavour: hasher.finish() };
+        let artifacts = Artifacts { dir: dir.to_owned(), engine: engine.clone(), flavour: flavour(engine) };
         artifacts.forget_oldest();
         Ok(artifacts)
     }
@@ -88,6 +86,14 @@ impl Artifacts {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// What an engine can load, as one number: what was compiled by an engine of another one is of no use to it.
+pub fn flavour(engine: &wasmtime::Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    engine.is_pulley().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn write(path: &Path, compiled: &[u8]) -> std::io::Result<()> {

@@ -17,6 +17,26 @@ pub const TICK: Duration = Duration::from_millis(5);
 const POOL_INSTANCES: u32 = 256;
 /// Linear memory of one pooled instance, at most; also the ceiling of what a manifest may ask for.
 const POOL_MEMORY_BYTES: usize = 256 << 20;
+/// Whether plugins are compiled for wasmtime's interpreter rather than for the processor: where programs may not make code
+/// while they run, and where it was asked for. On processors that nothing is compiled for wasmtime chooses that by itself.
+const INTERPRETED: bool = cfg!(any(
+    feature = "interpreter",
+    target_os = "ios",
+    target_os = "tvos",
+    target_os = "visionos",
+    target_os = "watchos"
+));
+/// Whether a process has too few addresses to reserve some for instances to come.
+const SCARCE: bool = cfg!(any(
+    target_pointer_width = "32",
+    target_os = "ios",
+    target_os = "tvos",
+    target_os = "visionos",
+    target_os = "watchos"
+));
+/// Addresses that a memory gets at once where they are few, and how many more when it has grown beyond, bytes.
+const SCARCE_RESERVATION: u64 = 8 << 20;
+const SCARCE_GROWTH: u64 = 1 << 20;
 
 /// The engine and its clock. Dropping it ends the thread.
 pub struct Engine {
@@ -26,12 +46,17 @@ pub struct Engine {
 
 impl Engine {
     pub fn new() -> Result<Engine, Error> {
-        let inner = pooled().or_else(|why| {
-            // The pool reserves address space up front; where there is too little of it (small virtual machines,
-            // `ulimit -v`), instances are made one by one.
-            tracing::warn!(%why, "no instance pool; plugin calls will start more slowly");
-            wasmtime::Engine::new(&config())
-        });
+        let alone = || wasmtime::Engine::new(&config()?);
+        let inner = if SCARCE {
+            alone()
+        } else {
+            pooled().or_else(|why| {
+                // The pool reserves address space up front; where there is too little of it (small virtual machines,
+                // `ulimit -v`), instances are made one by one.
+                tracing::warn!(%why, "no instance pool; plugin calls will start more slowly");
+                alone()
+            })
+        };
         let inner = inner.map_err(|error| Error::Engine(format!("{error:#}")))?;
         let clock = Clock::start(inner.clone())?;
         Ok(Engine { inner, clock })
@@ -95,13 +120,30 @@ impl Drop for Clock {
     }
 }
 
-fn config() -> Config {
+fn config() -> wasmtime::Result<Config> {
     let mut config = Config::new();
+    if INTERPRETED {
+        config.target(interpreter())?;
+    }
+    if SCARCE {
+        config.memory_reservation(SCARCE_RESERVATION);
+        config.memory_reservation_for_growth(SCARCE_GROWTH);
+    }
     config.epoch_interruption(true);
     config.wasm_component_model(true);
     config.wasm_component_model_async(true);
     config.wasm_backtrace_max_frames(None);
-    config
+    Ok(config)
+}
+
+/// The interpreter with words like those of this machine: no other can run in this process.
+const fn interpreter() -> &'static str {
+    match (cfg!(target_pointer_width = "64"), cfg!(target_endian = "little")) {
+        (true, true) => "pulley64",
+        (true, false) => "pulley64be",
+        (false, true) => "pulley32",
+        (false, false) => "pulley32be",
+    }
 }
 
 fn pooled() -> wasmtime::Result<wasmtime::Engine> {
@@ -120,9 +162,34 @@ fn pooled() -> wasmtime::Result<wasmtime::Engine> {
         .linear_memory_keep_resident(1 << 20)
         .pagemap_scan(wasmtime::Enabled::Auto)
         .table_keep_resident(16 << 10);
-    let mut config = config();
+    let mut config = config()?;
     config.memory_reservation(POOL_MEMORY_BYTES as u64);
     config.memory_guard_size(64 << 10);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     wasmtime::Engine::new(&config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An engine of this configuration for either target.
+    fn engine(target: Option<&str>) -> wasmtime::Engine {
+        let mut config = Config::new();
+        if let Some(target) = target {
+            config.target(target).unwrap();
+        }
+        wasmtime::Engine::new(&config).unwrap()
+    }
+
+    #[test]
+    fn plugins_are_interpreted_where_that_was_asked_for() {
+        assert_eq!(Engine::new().unwrap().inner.is_pulley(), INTERPRETED);
+    }
+
+    #[test]
+    fn what_was_compiled_for_the_interpreter_is_kept_apart() {
+        let flavours = [engine(None), engine(Some(interpreter()))].map(|engine| crate::artifact::flavour(&engine));
+        assert_ne!(flavours[0], flavours[1]);
+    }
 }

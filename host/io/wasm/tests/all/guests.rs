@@ -128,8 +128,10 @@ async fn collect(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn computed_bytes_come_whole_and_in_order() {
+    // The interpreter computes fewer within the same CPU time.
+    let many = if cfg!(feature = "interpreter") { 2 << 20 } else { 16 << 20 };
     let platform = Platform::of_guest("guest-computed").await;
-    for (offset, length) in [(0, 1), (0, 65_536), (1234, 1_000_000), (5 << 30, 16 << 20)] {
+    for (offset, length) in [(0, 1), (0, 65_536), (1234, 1_000_000), (5 << 30, many)] {
         let (bytes, failure) = collect(&platform, "guest-computed", b"", offset, length).await;
         assert_eq!((bytes.len() as u64, &failure), (length, &None), "{offset}+{length}");
         let right = bytes.iter().zip(offset..).all(|(byte, i)| u64::from(*byte) == (i % 251 * 31 + 7) % 251);
