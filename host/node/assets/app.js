@@ -198,7 +198,7 @@ function followSession(mine) {
     },
     (problem) => problem.status === 404 && again(),
   );
-  const events = Object.fromEntries(["ready", "auth-required", "failed", "closed"].map((name) => [name, again]));
+  const events = Object.fromEntries(["ready", "auth-required", "failed", "closed", "phase"].map((name) => [name, again]));
   follow(`/api/v1/${path}/events`, events, again, mine.signal);
 }
 
@@ -226,7 +226,13 @@ function drawSession() {
   $("session-name").textContent = name;
   $("session-line").replaceChildren(
     stateMark(session.state),
-    ...[session.length && bytes(session.length), duration(session.duration_ms), hostOf(session.url)]
+    ...[
+      session.live && "live",
+      session.length && bytes(session.length),
+      duration(session.duration_ms),
+      session.phase === "complete" && "all of it is here",
+      hostOf(session.url),
+    ]
       .filter(Boolean)
       .map((text) => el("span", {}, text)),
   );
@@ -326,6 +332,8 @@ function drawScreen() {
   player.setAttribute("aria-label", session.name || "Player");
 
   for (const part of document.querySelectorAll(".picture, .meters")) part.hidden = over(session);
+  // A presentation is many files, of which there is no one picture.
+  if (/^(hls|dash)$/.test(session.container ?? "")) document.querySelector(".picture").hidden = true;
   const kind = session.state === "ready" ? (trouble ? `trouble-${trouble}` : "none") : session.state;
   const talking = !["none", "opening"].includes(kind);
   $("screen").classList.toggle("talking", talking);

@@ -111,6 +111,8 @@ export function codecName(codec) {
 }
 
 export const FORMAT_NAMES = {
+  hls: "HLS",
+  dash: "DASH",
   mp4: "MP4",
   m4a: "MP4",
   "mov,mp4,m4a,3gp,3g2,mj2": "MP4",
