@@ -569,7 +569,7 @@ impl Session {
         let info = MediaInfo {
             container: facts.container.clone(),
             media_type: facts.media_type.clone(),
-            codecs: facts.tracks.iter().map(|track| track.codec.clone()).collect(),
+            codecs: facts.tracks.iter().map(|track| track.codec.clone()).filter(|codec| !codec.is_empty()).collect(),
             sniffed: facts.container.is_some(),
         };
         inner.info = Some(info.clone());

@@ -10,6 +10,7 @@ mod broken_line;
 mod crash;
 mod credentials;
 mod cursors;
+mod embedded;
 mod example;
 mod guests;
 mod harness;

@@ -214,6 +214,7 @@ impl Plugins for Fixed {
     fn detectors(&self, head: &[u8], _: Option<&str>) -> Vec<Arc<dyn ContainerDetector>> {
         match head {
             _ if head.starts_with(titles::MAGIC) => vec![Arc::new(titles::Image)],
+            _ if head.starts_with(titles::LIE) => vec![Arc::new(titles::Liar)],
             _ if head.starts_with(b"fLaC") => vec![Arc::new(progressive::Named("flac", "audio/flac"))],
             [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
                 vec![Arc::new(progressive::Named("mov,mp4,m4a,3gp,3g2,mj2", "video/mp4"))]

@@ -254,3 +254,91 @@ async fn new_credentials_are_for_the_files_beside_too() {
     until(&session, State::Ready).await;
     assert!(engine.whole(&session).await.bytes == film);
 }
+
+/// What the films begin with that [`Liar`] knows.
+pub const LIE: &[u8] = b"LIES";
+
+/// Knows everything wrong: in the way that the byte after its magic says.
+pub struct Liar;
+
+impl ContainerDetector for Liar {
+    fn id(&self) -> &str {
+        "liar"
+    }
+
+    fn finds_titles(&self) -> bool {
+        true
+    }
+
+    fn detect(&self, look: Look) -> BoxFuture<'static, Result<Answer, Failure>> {
+        let size = look.files[0].size.unwrap_or(0);
+        let first = |offset, length| plugin::detect::IndexRange { offset, length, what: "lie".into() };
+        let layout = |layout: Layout| Ok(Answer::Found(Box::new(layout)));
+        let need = |offset, length| {
+            Ok(Answer::Need { ranges: vec![Needed { file: 0, offset, length }], siblings: Vec::new() })
+        };
+        let extent = |offset, length| Extent { origin: ExtentOrigin::File { file: 0, offset }, length };
+        let title = |extents| Title {
+            id: "lie".into(),
+            name: None,
+            media_type: None,
+            duration_ms: Some(u64::MAX),
+            main: true,
+            extents,
+        };
+        let answer = match look.windows[0].bytes[LIE.len()] {
+            // Bytes that are not there.
+            b'0' => need(size, 100),
+            b'1' => need(u64::MAX - 5, 100),
+            b'2' => need(0, u64::MAX),
+            // The same again and again.
+            b'3' => need(0, 10),
+            b'4' => need(look.windows.len() as u64, 1),
+            // Files that do not exist.
+            b'5' => Ok(Answer::Need { ranges: vec![Needed { file: 9, offset: 0, length: 1 }], siblings: Vec::new() }),
+            b'6' => {
+                Ok(Answer::Need { ranges: Vec::new(), siblings: vec!["../up".into(), String::new(), "a/b".into()] })
+            }
+            b'7' => Ok(Answer::Need { ranges: Vec::new(), siblings: Vec::new() }),
+            // Facts that cannot be.
+            b'8' => layout(Layout {
+                format: "lie".into(),
+                duration_ms: Some(u64::MAX),
+                bit_rate: Some(u64::MAX),
+                first: vec![first(u64::MAX, u64::MAX), first(size + 1, 5), first(0, 0), first(5, u64::MAX)],
+                ..Layout::default()
+            }),
+            b'9' => {
+                layout(Layout { format: "lie".into(), titles: vec![title(vec![extent(size, 1)])], ..Layout::default() })
+            }
+            b'a' => layout(Layout { format: "lie".into(), titles: vec![title(Vec::new())], ..Layout::default() }),
+            b'b' => {
+                let extents = vec![extent(0, u64::MAX), extent(u64::MAX, u64::MAX)];
+                layout(Layout { format: "lie".into(), titles: vec![title(extents)], ..Layout::default() })
+            }
+            b'c' => {
+                Err(Failure::Fault { plugin: "liar".into(), generation: 1, fault: plugin::Fault::Trap("a lie".into()) })
+            }
+            _ => Ok(Answer::Unknown),
+        };
+        Box::pin(async move { answer })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_answer_never_breaks_plain_playback() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::start(dir.path());
+    for kind in b"0123456789abc" {
+        let film = [LIE, &[*kind], &media(400_000)].concat();
+        let origin = Origin::of(film.clone()).await;
+        let session = engine.ready(&origin.url).await;
+        let whole = engine.whole(&session).await;
+        assert!(whole.bytes == film, "kind {}: {} {}", char::from(*kind), whole.status, whole.bytes.len());
+        let part = engine.range(&session, "bytes=399000-").await;
+        assert!(part.bytes == film[399_000..], "kind {}", char::from(*kind));
+        // And once more, from what was remembered of it.
+        let again = engine.ready(&origin.url).await;
+        assert!(engine.whole(&again).await.bytes == film, "kind {}, again", char::from(*kind));
+    }
+}
