@@ -127,7 +127,8 @@ test: tools ## every test; sets up what they need and prints the seconds of each
 	$(call suite,build host,$(CARGO) build --release $(HEAVY))
 	$(call suite,build host tests,$(CARGO) test -q --release $(HEAVY) --no-run && $(CARGO) test -q --release $(E2E) --no-run)
 	$(call suite,host,$(CARGO) test -q --release $(HEAVY))
-	$(foreach example,$(EXAMPLES),$(call suite,example $(notdir $(example)),$(CARGO) test -q --manifest-path $(example)/Cargo.toml --target-dir target/examples)$(newline))
+	$(foreach example,$(EXAMPLE_PLUGINS),$(call suite,example $(notdir $(example)),$(CARGO) test -q --manifest-path $(example)/Cargo.toml --target-dir target/examples)$(newline))
+	$(foreach example,$(EXAMPLE_PROGRAMS),$(call suite,example $(notdir $(example)),$(CARGO) test -q --release --manifest-path $(example)/Cargo.toml --target-dir target/examples)$(newline))
 	$(call suite,end to end,$(CARGO) test -q --release $(E2E))
 	$(times)
 
