@@ -8,6 +8,7 @@
 //! and is told how many before the next one.
 
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -20,7 +21,11 @@ pub const MAX_BOUND: usize = 1 << 16;
 
 /// Takes events from sessions and hands them to all who listen. Clones are the same bus; several sessions may share one.
 #[derive(Clone, Debug)]
-pub struct Bus(broadcast::Sender<Happening>);
+pub struct Bus {
+    bound: usize,
+    /// Made for the first who listens: it takes memory for as many events as it may keep.
+    sender: Arc<OnceLock<broadcast::Sender<Happening>>>,
+}
 
 /// What happened to which session.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,21 +141,21 @@ pub struct Subscription(broadcast::Receiver<Happening>);
 impl Bus {
     /// A bus that keeps this many events for whoever is slow: at least one, at most [`MAX_BOUND`].
     pub fn new(bound: usize) -> Bus {
-        Bus(broadcast::channel(bound.clamp(1, MAX_BOUND)).0)
+        Bus { bound: bound.clamp(1, MAX_BOUND), sender: Arc::default() }
     }
 
     pub fn subscribe(&self) -> Subscription {
-        Subscription(self.0.subscribe())
+        Subscription(self.sender.get_or_init(|| broadcast::channel(self.bound).0).subscribe())
     }
 
     /// Whether anybody listens.
     pub fn is_heard(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.sender.get().is_some_and(|sender| sender.receiver_count() > 0)
     }
 
     pub(crate) fn tell(&self, session: SessionId, event: Event) {
         // Nobody listening is fine.
-        let _ = self.0.send(Happening { session, event });
+        let _ = self.sender.get().map(|sender| sender.send(Happening { session, event }));
     }
 }
 

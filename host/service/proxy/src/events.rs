@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use web::sse::Message;
 
 use crate::bus::{Event, Subscription, Told};
-use crate::{Proxy, Session, State, stats};
+use crate::{Proxy, Session, State, progress, stats};
 
 /// How often statistics go out to listeners.
 const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -49,7 +49,13 @@ impl Listening {
         let state = now.map(|name| message(name, json(&self.session.view(&self.base))));
         let phase = message("phase", json!({ "phase": self.session.phase() }));
         let info = self.session.media_info().map(|info| message("media-info", json(&info)));
-        self.due.extend(state.into_iter().chain([phase]).chain(info));
+        let film = self.session.film_now();
+        let here = film.map(|film| Event::Progress(progress::of(&film, progress::present_bytes(&film))));
+        let segments = self.session.fragments();
+        let segments = segments.map(|all| Event::Segments { known: all.segments.len(), complete: all.complete });
+        let told = here.into_iter().chain(segments).map(|event| message(event.name(), self.data(&event)));
+        let told: Vec<Message> = told.collect();
+        self.due.extend(state.into_iter().chain([phase]).chain(info).chain(told));
     }
 
     async fn next(&mut self) -> Option<Message> {

@@ -58,7 +58,7 @@ pub use session::{Session, SessionId, State};
 
 pub use bus::Bus;
 pub use progress::Fragments;
-pub use stats::{Rates, rates};
+pub use stats::{Rates, rates, rates_of};
 
 use keep::Keeper;
 use live::Live;
@@ -326,7 +326,8 @@ impl Proxy {
         }
         let places: Vec<_> = self.objects().drain().filter_map(|(_, place)| place.upgrade()).collect();
         let sessions: Vec<_> = self.sessions().drain().map(|(_, session)| session).collect();
-        sessions.iter().for_each(|session| session.suspend());
+        // Whoever still reads is told that it is over.
+        sessions.iter().for_each(|session| drop(session.end()));
         for place in places {
             if let Some(live) = place.live.lock().await.take() {
                 live.flush().await;

@@ -655,6 +655,11 @@ impl Live {
         self.machine().waiting_at()
     }
 
+    /// Whether somebody reads it.
+    pub fn is_read(&self) -> bool {
+        self.machine().has_readers()
+    }
+
     /// What of a range is here, in order.
     pub fn present(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let missing = self.machine().missing(range.clone());

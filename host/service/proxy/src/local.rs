@@ -47,11 +47,13 @@ impl Version {
 impl LocalFile {
     /// The bytes of a file from `offset` on; all of them unless the plan says how many. Waits for the disk.
     pub fn open(path: PathBuf, offset: u64, length: Option<u64>) -> Result<LocalFile, Fault> {
-        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let metadata = file.metadata().map_err(|error| unreadable(&path, &error))?;
-        if !metadata.is_file() {
+        // Looked at first: opening a pipe would wait for somebody who writes.
+        let is_file = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.is_file();
+        if !is_file {
             return Err(Fault::new("file-unreadable", format!("{} is not a file", shown(&path))));
         }
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        let metadata = file.metadata().map_err(|error| unreadable(&path, &error))?;
         let version = Version::of(&metadata);
         let left = version.bytes.saturating_sub(offset);
         let total = length.unwrap_or(left);
@@ -69,6 +71,12 @@ impl LocalFile {
 
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether it is this part of this file.
+    pub fn is_part(&self, path: &Path, offset: u64, length: Option<u64>) -> bool {
+        let total = length.unwrap_or(self.version.bytes.saturating_sub(offset));
+        (self.path.as_path(), self.offset, self.total) == (path, offset, total)
     }
 
     /// Whether the path still leads to what was opened. Waits for the disk.

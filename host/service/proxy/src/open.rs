@@ -105,6 +105,7 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
     let wanted = Wanted { source, plan, named: key::named(&request.url), open, file_key: request.file_key.clone() };
     let Opened { place, live, wants, name } = file(proxy, wanted, known, asked).await?;
     session.set_live(live.clone(), place, name.clone(), live.hold().meta().content_type);
+    session.begin_watch(proxy);
     if let Some(fault) = wants {
         // What is cached is served meanwhile, unless it takes a look to know what of it.
         if titles::is_plain(proxy, &request, &live.hold().meta(), name.as_deref()) {
@@ -124,7 +125,6 @@ async fn attempt(proxy: &Arc<Proxy>, session: &Arc<Session>) -> Result<(), Fault
         return begin(proxy, session, &request, Beginning { kind, root, answer: None, name }).await;
     }
     session.set_waiting(Some("the container's index"));
-    session.begin_watch();
     let declared = live.hold().meta().content_type;
     let (film, first) = titles::look(proxy, session, &request, live, name.as_deref()).await?;
     session.set_media_info(declared.as_deref());
@@ -270,7 +270,10 @@ async fn local(
     };
     if let Some(before) = before.filter(|live| !live.is_dead()) {
         let held = before.clone();
-        let is_same = move || held.hold().local_file().is_some_and(|file| file.is_current());
+        let wanted = path.clone();
+        let is_same = move || {
+            held.hold().local_file().is_some_and(|file| file.is_part(&wanted, offset, length) && file.is_current())
+        };
         if blocking(is_same).await {
             return Ok(before.clone());
         }

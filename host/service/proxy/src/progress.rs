@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use crate::bus::{Event, MAX_READY, Progress};
 use crate::film::Film;
-use crate::{Session, State};
+use crate::{Proxy, Session, State};
 
 /// How often a file is looked at while it changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -38,24 +38,31 @@ pub struct Fragments {
 }
 
 /// Watches a session's file until the session lets go of it.
-pub fn watch(session: &Arc<Session>) -> AbortHandle {
-    tokio::spawn(follow(Arc::downgrade(session))).abort_handle()
+pub fn watch(proxy: &Arc<Proxy>, session: &Arc<Session>) -> AbortHandle {
+    tokio::spawn(follow(Arc::downgrade(proxy), Arc::downgrade(session))).abort_handle()
 }
 
-async fn follow(session: Weak<Session>) {
+async fn follow(proxy: Weak<Proxy>, session: Weak<Session>) {
     let mut seen = Seen::default();
     loop {
         let Some(mut changes) = session.upgrade().and_then(|session| Some(session.live()?.watch())) else { return };
         changes.borrow_and_update();
         {
             let Some(session) = session.upgrade().filter(|session| session.state() != State::Closed) else { return };
+            if session.is_filled() && session.live().is_some_and(|live| live.is_dead()) {
+                // The upstream has another version now; nobody reads, so nobody else opens that.
+                if let Some(proxy) = proxy.upgrade() {
+                    proxy.session(session.id());
+                }
+                return;
+            }
             seen.look(&session).await;
         }
         // Bytes come in great numbers: what changes meanwhile is seen the next time. While somebody waits nothing changes,
         // and that is what is looked for.
         tokio::time::sleep(LOOK_EVERY).await;
         let changed = changes.changed();
-        let is_awaited = seen.waits.is_some() || session.upgrade().is_some_and(|session| session.is_filled());
+        let is_awaited = seen.waits.is_some() || session.upgrade().is_some_and(|session| session.is_still_filled());
         match is_awaited {
             true => drop(tokio::time::timeout(LOOK_EVERY, changed).await),
             false if changed.await.is_err() => return,
@@ -73,6 +80,8 @@ struct Seen {
     index: Option<Index>,
     known: usize,
     complete: bool,
+    /// Nothing more will be known of the segments.
+    is_over: bool,
 }
 
 impl Seen {
@@ -87,17 +96,17 @@ impl Seen {
             mind_the_rest(session, &film);
         }
         if let Err(error) = self.index(session, &film).await {
-            tracing::debug!(session = ?session.id(), %error, "the segments of a file cannot be told");
-            self.index = None;
+            tracing::debug!(session = ?session.id(), %error, "the segments of a file cannot be told any further");
+            self.is_over = true;
         }
+        self.tell_segments(session);
     }
 
     fn tell_progress(&mut self, session: &Session, film: &Film, present_bytes: u64) {
-        let length = film.length();
-        if (self.progress.present_bytes, self.progress.length) == (present_bytes, length) {
+        if (self.progress.present_bytes, self.progress.length) == (present_bytes, film.length()) {
             return;
         }
-        let progress = Progress { present_bytes, length, ready: ready(film) };
+        let progress = of(film, present_bytes);
         if progress != self.progress {
             self.progress = progress.clone();
             session.tell(Event::Progress(progress));
@@ -123,7 +132,7 @@ impl Seen {
 
     /// Reads on in the index as far as its bytes are here.
     async fn index(&mut self, session: &Session, film: &Film) -> Result<(), String> {
-        if self.complete || !session.may_be_fragmented() {
+        if self.is_over || self.complete || !session.may_be_fragmented() {
             return Ok(());
         }
         let length = film.length();
@@ -137,12 +146,18 @@ impl Seen {
             index.handle(piece.start, &bytes).map_err(|error| error.to_string())?;
         }
         if index.verdict() == Some(Verdict::Classic) {
-            self.complete = true;
+            self.is_over = true;
             return Ok(());
         }
         if let (Some(length), true) = (length, index.known_to() >= film.total()) {
             index.ended(length).map_err(|error| error.to_string())?;
         }
+        Ok(())
+    }
+
+    /// Tells what is known beyond the last time.
+    fn tell_segments(&mut self, session: &Session) {
+        let Some(index) = &self.index else { return };
         let (known, complete) = (index.segments().len(), index.complete());
         if (known, complete) != (self.known, self.complete) {
             (self.known, self.complete) = (known, complete);
@@ -154,7 +169,6 @@ impl Seen {
             });
             session.tell(Event::Segments { known, complete });
         }
-        Ok(())
     }
 }
 
@@ -173,6 +187,11 @@ fn mind_the_rest(session: &Session, film: &Film) {
 /// Whether all of a range can be read without waiting.
 pub fn is_here(film: &Film, range: Range<u64>) -> bool {
     film.parts(range).into_iter().all(|part| part.live.is_none_or(|live| live.is_present(part.range)))
+}
+
+/// What of a film is here.
+pub fn of(film: &Film, present_bytes: u64) -> Progress {
+    Progress { present_bytes, length: film.length(), ready: ready(film) }
 }
 
 /// Bytes of a film that are here.

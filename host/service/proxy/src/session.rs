@@ -27,7 +27,7 @@ use crate::meter::Meter;
 use crate::presentation::Presentation;
 use crate::presentation::seal::{Secret, new_secret};
 use crate::progress::{self, Fragments};
-use crate::{Config, Fault, NewSession, Patience, Place, body, key, media_type};
+use crate::{Config, Fault, NewSession, Patience, Place, Proxy, body, key, media_type};
 
 /// The code of a page that posed as media; it is not served.
 pub(crate) const NOT_MEDIA: &str = "not-media";
@@ -521,6 +521,11 @@ impl Session {
         self.inner().fill
     }
 
+    /// Whether that goes on.
+    pub(crate) fn is_still_filled(&self) -> bool {
+        self.is_filled() && self.phase() != Phase::Complete
+    }
+
     /// Lets go of a file of which nothing has come and that nobody else has open; it is the answer.
     pub(crate) fn take_empty(&self) -> Option<(ObjectId, Arc<Live>)> {
         let mut inner = self.inner();
@@ -547,8 +552,9 @@ impl Session {
     /// Sees how far its film has come, and tells if that is another phase; the answer is the bytes that are here.
     pub(crate) fn look_at_phase(&self, film: &Film) -> u64 {
         let here = progress::present_bytes(film);
-        let phase = if film.length() == Some(here) { Phase::Complete } else { Phase::Downloading };
-        self.set_phase(phase);
+        // What failed is not complete, whatever of it is here.
+        let is_whole = film.length() == Some(here) && self.state() != State::Failed;
+        self.set_phase(if is_whole { Phase::Complete } else { Phase::Downloading });
         here
     }
 
@@ -708,6 +714,12 @@ impl Session {
         if !is_same && let Shape::Titles(titles) = std::mem::take(&mut inner.shape) {
             titles.files.iter().for_each(|file| file.leave(self.id));
         }
+        if !is_same && inner.live.is_some() {
+            // Another version, of which nothing is known yet.
+            (inner.facts, inner.info) = (Facts::default(), None);
+            self.fragments.store(None);
+            self.phase.store(Phase::Init as u8, Ordering::Relaxed);
+        }
         live.set_bandwidth(self.id, self.bandwidth);
         if inner.fill {
             live.handle(Input::Fill);
@@ -721,8 +733,8 @@ impl Session {
     }
 
     /// Looks how far it comes from now on.
-    pub(crate) fn begin_watch(self: &Arc<Self>) {
-        let watch = progress::watch(self);
+    pub(crate) fn begin_watch(self: &Arc<Self>, proxy: &Arc<Proxy>) {
+        let watch = progress::watch(proxy, self);
         if let Some(before) = self.inner().watch.replace(watch) {
             before.abort();
         }
@@ -805,16 +817,25 @@ impl Session {
         inner.error = Some(fault.clone());
         inner.waiting_for = None;
         drop(inner);
+        if !fault.wants_auth() && self.phase() == Phase::Complete {
+            self.set_phase(Phase::Downloading);
+        }
         self.tell(if fault.wants_auth() { Event::AuthRequired(fault) } else { Event::Failed(fault) });
     }
 
     /// Ends it; the answer is the files that it had open.
     pub(crate) fn close(&self) -> Vec<Arc<Live>> {
+        let files = self.end();
+        self.tell(Event::Closed);
+        files
+    }
+
+    /// Ends it without a word: the program ends, and the session may go on with the next run.
+    pub(crate) fn end(&self) -> Vec<Arc<Live>> {
         let files = self.files();
         self.inner().state = State::Closed;
         self.suspend();
         files.iter().for_each(|live| live.wake());
-        self.tell(Event::Closed);
         files
     }
 
@@ -905,12 +926,12 @@ impl Session {
         .await
     }
 
-    /// Bytes of what it serves, as they come. What lies beyond the end is left out. A presentation is no one run of bytes,
+    /// The tag of what it serves, which another version does not have, and bytes of it as they come. What lies beyond the end is left out. A presentation is no one run of bytes,
     /// and refused.
     pub async fn read(
         self: &Arc<Self>,
         range: Range<u64>,
-    ) -> Result<impl Stream<Item = Result<Bytes, Fault>> + Send + use<>, Fault> {
+    ) -> Result<(String, impl Stream<Item = Result<Bytes, Fault>> + Send + use<>), Fault> {
         let film = match self.served(None).await? {
             Served::Film(film) => film,
             Served::Presentation(_) => {
@@ -920,7 +941,7 @@ impl Session {
         };
         let range = range.start.min(film.total())..range.end.min(film.total());
         let parts = if range.is_empty() { Vec::new() } else { vec![(Vec::new(), range)] };
-        body::stream(self.clone(), &film, parts, Vec::new())
+        Ok((film.etag().to_owned(), body::stream(self.clone(), &film, parts, Vec::new())?))
     }
 
     /// Waits until it is ready, or tells why it is not.
@@ -931,6 +952,17 @@ impl Session {
             _ => None,
         })
         .await
+    }
+
+    /// Waits until it is not credentials that are missing.
+    pub async fn answered(&self) {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            if self.state() != State::AuthRequired || progress.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until no credentials are missing, but not for ever.

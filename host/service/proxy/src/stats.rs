@@ -1,5 +1,6 @@
 //! Numbers and a picture of one session.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -165,6 +166,18 @@ pub fn rates(session: &Session) -> Rates {
     }
 }
 
+/// How bytes flow through several sessions together. What is fetched for some of them at once counts once.
+pub fn rates_of(sessions: &[Arc<Session>]) -> Rates {
+    let all = sessions.iter().map(|session| rates(session)).fold(Rates::default(), Rates::and);
+    let mut files: Vec<_> = sessions.iter().flat_map(|session| session.files()).collect();
+    files.sort_by_key(|live| Arc::as_ptr(live).addr());
+    files.dedup_by_key(|live| Arc::as_ptr(live).addr());
+    let fetched = files.iter().map(|live| live.numbers());
+    let (download_bps, active_workers) =
+        fetched.fold((0, 0), |sum, one| (sum.0 + one.download_bps, sum.1 + one.active_workers));
+    Rates { download_bps, active_workers, ..all }
+}
+
 /// Of a presentation all pieces count that are open.
 fn numbers(session: &Session) -> Option<Numbers> {
     match session.presentation() {
@@ -175,8 +188,17 @@ fn numbers(session: &Session) -> Option<Numbers> {
 
 /// The numbers of all pieces that are open, and the bytes of those that were.
 fn summed(presentation: &Presentation) -> Option<Numbers> {
+    let none = Numbers {
+        origin: None,
+        memory_bytes: 0,
+        present_bytes: 0,
+        active_workers: 0,
+        complete: false,
+        download_bps: 0,
+        upstream_bytes: presentation.gone_bytes(),
+    };
     let pieces = presentation.files().into_iter().map(|live| live.numbers());
-    let mut sum = pieces.reduce(|sum, one| Numbers {
+    Some(pieces.fold(none, |sum, one| Numbers {
         origin: sum.origin.or(one.origin),
         memory_bytes: sum.memory_bytes + one.memory_bytes,
         present_bytes: sum.present_bytes + one.present_bytes,
@@ -184,10 +206,7 @@ fn summed(presentation: &Presentation) -> Option<Numbers> {
         complete: false,
         download_bps: sum.download_bps + one.download_bps,
         upstream_bytes: sum.upstream_bytes + one.upstream_bytes,
-    })?;
-    sum.complete = false;
-    sum.upstream_bytes += presentation.gone_bytes();
-    Some(sum)
+    }))
 }
 
 /// How things stand with a session.

@@ -440,6 +440,11 @@ impl Object {
         self.spans.values()
     }
 
+    /// Whether anybody reads it.
+    pub fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
     /// The first byte that a reader waits for.
     pub fn waiting_at(&self) -> Option<u64> {
         let waits = |reader: &&Reader| reader.is_reading() && self.readable(reader.position) == reader.position;

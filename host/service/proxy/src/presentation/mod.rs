@@ -275,7 +275,7 @@ impl Presentation {
     /// Takes what the address of the manifest answered just now.
     pub async fn take_up(&self, answer: Answer) -> Result<Arc<Playlist>, Fault> {
         let url = self.state().root.url.clone();
-        self.playlists.get(&url, async { self.rewritten(&url, answer) }).await
+        self.playlists.get(&url, self.epoch(), async { self.rewritten(&url, answer) }).await
     }
 
     /// The manifest that the session was made for, or what a player's directives for it (`_HLS_msn=…`) lead to.
@@ -293,7 +293,10 @@ impl Presentation {
         let root = self.state().root.clone();
         match &root.origin {
             Origin::Planned { .. } => self.playlist_at(proxy, &manifest::hls::directed(&root.url, query), false).await,
-            Origin::Made(made) => self.playlists.get(&root.url, self.by_plugin(&root, made)).await,
+            Origin::Made(made) => {
+                let epoch = self.epoch();
+                self.playlists.get(&root.url, epoch, self.by_plugin(&root, made)).await
+            }
         }
     }
 
@@ -344,7 +347,11 @@ impl Presentation {
             let answer = playlist::fetch(&proxy.client, url, &headers, access.named.as_ref()).await?;
             self.rewritten(url, answer)
         };
-        if anew { self.playlists.renew(url, fetch).await } else { self.playlists.get(url, fetch).await }
+        let epoch = self.epoch();
+        match anew {
+            true => self.playlists.renew(url, epoch, fetch).await,
+            false => self.playlists.get(url, epoch, fetch).await,
+        }
     }
 
     /// A manifest that a plugin made holds until it says otherwise; then the plugin is asked for it anew.
@@ -399,18 +406,20 @@ impl Presentation {
     /// The address in place of one that was refused, or is about to be: the manifests are asked for anew, and may have another
     /// one. The same if they do not, or cannot be had.
     pub async fn renewed(&self, proxy: &Proxy, url: &Url, refused: &Url) -> Url {
+        let asked = Instant::now();
         let mut last = self.renewing.lock().await;
         let now = self.current(url);
-        if now != *refused {
+        // Who waited for a renewal has what came of it.
+        if now != *refused || last.is_some_and(|at| at >= asked) {
             return now;
         }
         if let Some(at) = *last {
             tokio::time::sleep(RENEW_PAUSE.saturating_sub(at.elapsed())).await;
         }
-        *last = Some(Instant::now());
         if let Err(fault) = self.renew_manifests(proxy, &now).await {
             tracing::info!(code = fault.code, "the manifest could not be had anew: {}", fault.message);
         }
+        *last = Some(Instant::now());
         self.current(url)
     }
 
@@ -428,7 +437,7 @@ impl Presentation {
                 let manifest = self.ask_plugin(made, Some(reason)).await?;
                 let base = self.state().root.url.clone();
                 let made = async { self.rewritten(&base, Answer { text: manifest.text.clone(), base: base.clone() }) };
-                self.playlists.renew(&base, made).await?
+                self.playlists.renew(&base, self.epoch(), made).await?
             }
         };
         if let Some(before) = before {
@@ -445,20 +454,26 @@ impl Presentation {
     /// both, can be told.
     fn replace(&self, before: &Playlist, after: &Playlist) {
         let by_path = |playlist: &Playlist| {
-            let mut found: HashMap<(Url, Role), Vec<Url>> = HashMap::new();
+            let mut found: HashMap<(Url, Role, Option<u64>), Vec<Url>> = HashMap::new();
+            let mut number = playlist.first_number();
             for piece in playlist.pieces.iter() {
-                let same = found.entry((without_query(&piece.url), piece.role)).or_default();
-                // Ranges of one address stand in a row.
+                // Of a playlist each segment has a number, however its window has moved on (RFC 8216 §4.3.3.2).
+                let own = number.filter(|_| piece.is_segment());
+                number = number.map(|number| number + u64::from(piece.is_segment()));
+                let same = found.entry((without_query(&piece.url), piece.role, own)).or_default();
                 if same.last() != Some(&piece.url) {
                     same.push(piece.url.clone());
                 }
             }
             found
         };
+        // Without numbers the order tells which is which, as long as it does not move.
+        let is_ordered = !matches!(&after.facts, Facts::Dash(dash) if dash.is_dynamic);
         let new = by_path(after);
         let mut replaced: HashMap<Url, Url> = HashMap::new();
         for (path, old) in by_path(before) {
-            if let Some(new) = new.get(&path).filter(|new| new.len() == old.len()) {
+            let fits = |new: &&Vec<Url>| new.len() == old.len() && (is_ordered || new.len() == 1);
+            if let Some(new) = new.get(&path).filter(fits) {
                 let pairs = old.into_iter().zip(new.iter().cloned());
                 replaced.extend(pairs.filter(|(old, new)| old != new));
             }

@@ -84,11 +84,16 @@ struct Held {
     _place: Arc<Place>,
     /// When the upstream was last asked whether it is still so.
     checked: Instant,
+    /// Whether the same file is held by another one of these now, so that it is not gone.
+    goes_on: AtomicBool,
     gone_bytes: Arc<AtomicU64>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.goes_on.load(Ordering::Relaxed) {
+            return;
+        }
         self.live.leave(self.session);
         self.gone_bytes.fetch_add(self.live.numbers().upstream_bytes, Ordering::Relaxed);
     }
@@ -97,7 +102,7 @@ impl Drop for Held {
 impl Default for Pieces {
     fn default() -> Self {
         Pieces {
-            open: Shelves::new(MAX_OPEN, usize::MAX),
+            open: Shelves::new(MAX_OPEN, usize::MAX, |held: &Arc<Held>| held.live.is_read()),
             any: AtomicBool::new(false),
             gone_bytes: Arc::default(),
             renewing: Mutex::default(),
@@ -125,10 +130,10 @@ impl Pieces {
         presentation: &Arc<Presentation>,
         url: &Url,
     ) -> Result<Arc<Live>, Fault> {
-        let asked = Instant::now();
+        let (asked, epoch) = (Instant::now(), presentation.epoch());
         let shelf = self.open.shelf(url);
         let mut here = shelf.lock().await;
-        if let Some(fault) = here.failed_since(asked) {
+        if let Some(fault) = here.failed_since(asked, epoch) {
             return Err(fault);
         }
         let is_good = |held: &Arc<Held>| {
@@ -141,14 +146,13 @@ impl Pieces {
         match self.fetch(proxy, session, presentation, url).await {
             Ok(held) => {
                 let live = held.live.clone();
-                // What was there before leaves with its note of the session's bandwidth, so that is made again.
-                here.value = Some(Arc::new(held));
+                put(&mut here.value, held);
                 live.set_bandwidth(session.id(), session.bandwidth());
                 self.any.store(true, Ordering::Relaxed);
                 Ok(live)
             }
             Err(fault) => {
-                here.fail(&fault);
+                here.fail(&fault, epoch);
                 Err(fault)
             }
         }
@@ -195,7 +199,14 @@ impl Pieces {
         opened.live.set_bandwidth(session.id(), session.bandwidth());
         let checked = Instant::now();
         let gone_bytes = self.gone_bytes.clone();
-        Ok(Held { session: session.id(), live: opened.live, _place: opened.place, checked, gone_bytes })
+        Ok(Held {
+            session: session.id(),
+            live: opened.live,
+            _place: opened.place,
+            checked,
+            goes_on: AtomicBool::new(false),
+            gone_bytes,
+        })
     }
 
     /// The files that are open.
@@ -224,7 +235,7 @@ impl Pieces {
                 match pieces.fetch(&proxy, &session, &presentation, &url).await {
                     Ok(held) => {
                         let live = held.live.clone();
-                        shelf.lock().await.value = Some(Arc::new(held));
+                        put(&mut shelf.lock().await.value, held);
                         live.set_bandwidth(session.id(), session.bandwidth());
                     }
                     Err(fault) => tracing::info!(code = fault.code, "a piece could not be renewed: {}", fault.message),
@@ -272,6 +283,14 @@ impl Pieces {
             let _ = tokio::time::timeout(AHEAD_PATIENCE, fetch_in_turn(proxy, session, presentation, next)).await;
         }));
     }
+}
+
+/// Puts a piece in the place of what was there before, which may be the same file.
+fn put(place: &mut Option<Arc<Held>>, held: Held) {
+    if let Some(before) = place.as_ref().filter(|before| Arc::ptr_eq(&before.live, &held.live)) {
+        before.goes_on.store(true, Ordering::Relaxed);
+    }
+    *place = Some(Arc::new(held));
 }
 
 /// A piece and those after it.

@@ -57,6 +57,14 @@ impl Playlist {
         self.body.len() + addresses + self.pieces.len() * (size_of::<Piece>() + size_of::<Duration>())
     }
 
+    /// The number of the first segment that it lists.
+    pub fn first_number(&self) -> Option<u64> {
+        match &self.facts {
+            Facts::Media(media) => Some(media.media_sequence),
+            Facts::Master(_) | Facts::Dash(_) => None,
+        }
+    }
+
     fn holds_for(&self) -> Duration {
         match self.facts.freshness() {
             Freshness::Fixed => FIXED,
@@ -77,40 +85,43 @@ pub struct Playlists(Shelves<Arc<Playlist>>);
 
 impl Default for Playlists {
     fn default() -> Self {
-        Playlists(Shelves::new(MAX_KEPT, MAX_KEPT_BYTES))
+        Playlists(Shelves::new(MAX_KEPT, MAX_KEPT_BYTES, |_| false))
     }
 }
 
 impl Playlists {
     /// The manifest of an address: the one that is there if it still holds or came after this was asked, else the one that
-    /// `fetch` brings, which is not begun before that is needed.
+    /// `fetch` brings, which is not begun before that is needed. A failure is shared by those who asked in the same epoch.
     pub async fn get(
         &self,
         address: &Url,
+        epoch: u64,
         fetch: impl Future<Output = Result<Playlist, Fault>>,
     ) -> Result<Arc<Playlist>, Fault> {
-        self.put(address, false, fetch).await
+        self.put(address, epoch, false, fetch).await
     }
 
     /// The one that `fetch` brings, in place of the one that is there.
     pub async fn renew(
         &self,
         address: &Url,
+        epoch: u64,
         fetch: impl Future<Output = Result<Playlist, Fault>>,
     ) -> Result<Arc<Playlist>, Fault> {
-        self.put(address, true, fetch).await
+        self.put(address, epoch, true, fetch).await
     }
 
     async fn put(
         &self,
         address: &Url,
+        epoch: u64,
         anew: bool,
         fetch: impl Future<Output = Result<Playlist, Fault>>,
     ) -> Result<Arc<Playlist>, Fault> {
         let asked = Instant::now();
         let shelf = self.0.shelf(address);
         let mut here = shelf.lock().await;
-        if let Some(fault) = here.failed_since(asked) {
+        if let Some(fault) = here.failed_since(asked, epoch) {
             return Err(fault);
         }
         if let Some(playlist) = here.value.as_ref()
@@ -132,7 +143,7 @@ impl Playlists {
                     tracing::info!(code = fault.code, "an older manifest is handed out: {}", fault.message);
                     return Ok(old.clone());
                 }
-                here.fail(&fault);
+                here.fail(&fault, epoch);
                 Err(fault)
             }
         }
@@ -266,7 +277,7 @@ mod tests {
         let address = address(0);
         let fetches = std::sync::atomic::AtomicU64::new(0);
         let ask = || {
-            playlists.get(&address, async {
+            playlists.get(&address, 0, async {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 fetches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 // It holds for no time at all.
@@ -283,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn a_live_one_is_kept_for_its_time_and_a_failing_upstream_is_bridged() {
         let playlists = Playlists::default();
-        let get = async |made: Result<Playlist, Fault>| playlists.get(&address(1), async { made }).await;
+        let get = async |made: Result<Playlist, Fault>| playlists.get(&address(1), 0, async { made }).await;
         let first = get(Ok(playlist("100", false))).await.unwrap();
         let second = get(Err(busy())).await.unwrap();
         assert!(Arc::ptr_eq(&first, &second), "it still holds");
@@ -299,7 +310,7 @@ mod tests {
         let (playlists, address) = (Playlists::default(), address(2));
         let fetches = std::sync::atomic::AtomicU64::new(0);
         let ask = || {
-            playlists.get(&address, async {
+            playlists.get(&address, 0, async {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 fetches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 Err(busy())
@@ -327,12 +338,12 @@ mod tests {
     async fn what_is_kept_is_bounded() {
         let playlists = Playlists::default();
         for number in 0..3 * MAX_KEPT {
-            playlists.get(&address(number), async { Ok(playlist("9", true)) }).await.unwrap();
+            playlists.get(&address(number), 0, async { Ok(playlist("9", true)) }).await.unwrap();
         }
         assert_eq!(playlists.here().len(), MAX_KEPT);
         let big = || Playlist { body: vec![b'#'; MAX_KEPT_BYTES / 2].into(), ..playlist("9", true) };
         for number in 0..5 {
-            playlists.get(&address(1000 + number), async { Ok(big()) }).await.unwrap();
+            playlists.get(&address(1000 + number), 0, async { Ok(big()) }).await.unwrap();
         }
         let bytes: usize = playlists.here().iter().map(|playlist| playlist.body.len()).sum();
         assert!(bytes <= MAX_KEPT_BYTES, "{bytes}");

@@ -16,6 +16,8 @@ use crate::fault::Fault;
 pub struct Shelves<T> {
     most: usize,
     most_bytes: usize,
+    /// What is in use, and stays.
+    busy: fn(&T) -> bool,
     kept: Mutex<Kept<T>>,
 }
 
@@ -39,7 +41,7 @@ pub type Shelf<T> = AsyncMutex<Slot<T>>;
 pub struct Slot<T> {
     pub value: Option<T>,
     /// Why it could not be fetched the last time, and when that was.
-    failed: Option<(Instant, Fault)>,
+    failed: Option<(Instant, u64, Fault)>,
 }
 
 impl<T> Default for Slot<T> {
@@ -49,20 +51,22 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// Why it could not be fetched, if that was found out after this moment: all who waited meanwhile get the same answer.
-    pub fn failed_since(&self, asked: Instant) -> Option<Fault> {
-        self.failed.as_ref().filter(|(at, _)| *at >= asked).map(|(_, fault)| fault.clone())
+    /// Why it could not be fetched, if that was found out after this moment: all who waited meanwhile get the same answer,
+    /// unless it is the answer to older credentials than theirs.
+    pub fn failed_since(&self, asked: Instant, epoch: u64) -> Option<Fault> {
+        let (at, of, fault) = self.failed.as_ref()?;
+        (*at >= asked && *of >= epoch).then(|| fault.clone())
     }
 
-    pub fn fail(&mut self, fault: &Fault) {
-        self.failed = Some((Instant::now(), fault.clone()));
+    pub fn fail(&mut self, fault: &Fault, epoch: u64) {
+        self.failed = Some((Instant::now(), epoch, fault.clone()));
     }
 }
 
 impl<T: Clone> Shelves<T> {
     /// At most so many things, and so many bytes of them.
-    pub fn new(most: usize, most_bytes: usize) -> Shelves<T> {
-        Shelves { most, most_bytes, kept: Mutex::new(Kept { by_address: HashMap::new(), uses: 0 }) }
+    pub fn new(most: usize, most_bytes: usize, busy: fn(&T) -> bool) -> Shelves<T> {
+        Shelves { most, most_bytes, busy, kept: Mutex::new(Kept { by_address: HashMap::new(), uses: 0 }) }
     }
 
     /// The place of an address, now the one used last.
@@ -113,7 +117,7 @@ impl<T: Clone> Shelves<T> {
 
     /// Forgets what was not asked for within this time.
     pub fn forget_unused(&self, within: Duration) {
-        self.kept().by_address.retain(|_, entry| entry.used_at.elapsed() < within);
+        self.kept().by_address.retain(|_, entry| entry.used_at.elapsed() < within || self.is_busy(entry));
     }
 
     fn keep_within(&self, kept: &mut Kept<T>) {
@@ -122,10 +126,16 @@ impl<T: Clone> Shelves<T> {
             if kept.by_address.len() <= self.most && bytes <= self.most_bytes {
                 return;
             }
-            let oldest = kept.by_address.iter().min_by_key(|(_, entry)| entry.used);
+            let idle = kept.by_address.iter().filter(|(_, entry)| !self.is_busy(entry));
+            let oldest = idle.min_by_key(|(_, entry)| entry.used);
             let Some(address) = oldest.map(|(address, _)| address.clone()) else { return };
             kept.by_address.remove(&address);
         }
+    }
+
+    /// Something that is just being fetched is in use, too.
+    fn is_busy(&self, entry: &Entry<T>) -> bool {
+        entry.shelf.try_lock().map_or(true, |slot| slot.value.as_ref().is_some_and(self.busy))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept<T>> {
