@@ -21,18 +21,20 @@ use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use plugin::Header;
-use proxy::bus::{Event, Happening, Subscription, Told};
-use proxy::{Bus, NewSession, Proxy, Session, SessionId};
+pub use proxy::Bus;
+pub use proxy::bus::{Event, Happening, Subscription, Told};
+use proxy::{NewSession, Proxy, Session, SessionId};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::parts;
@@ -41,10 +43,10 @@ use crate::parts;
 const THREADS: usize = 2;
 /// How often statistics are told.
 const STATS_EVERY: Duration = Duration::from_secs(1);
-/// Statistics that wait for whoever listens slowly; older ones are of no use.
-const STATS_KEPT: usize = 1;
-/// Events that are kept for the engine's own look at them.
+/// Events that are kept for whoever listens slowly, unless the program has a bus of its own.
 const EVENTS: usize = 1024;
+/// Questions for credentials of one session in a row, at most: who has no better answer is not asked for ever.
+const MAX_QUESTIONS: u32 = 5;
 /// How long writing what is not yet durable may take at the end.
 const FLUSH: Duration = Duration::from_secs(10);
 /// How long answers to players may go on after the end began.
@@ -71,6 +73,9 @@ pub struct EngineConfig {
     pub allow_private: Vec<String>,
     /// Where plugins are dropped. Default: `plugins` in `cache_dir`.
     pub plugins_dir: Option<PathBuf>,
+    /// Where the events of all sessions go: a bus of the program's own, with the bound that it likes. Default: one that
+    /// keeps 1024 events; see [`Engine::events`].
+    pub bus: Option<Bus>,
 }
 
 impl EngineConfig {
@@ -84,6 +89,7 @@ impl EngineConfig {
             http: true,
             allow_private: Vec::new(),
             plugins_dir: None,
+            bus: None,
         }
     }
 }
@@ -196,6 +202,8 @@ struct Parts {
     /// What links begin with.
     base: Option<String>,
     on_auth_required: Mutex<Option<Arc<OnAuthRequired>>>,
+    /// How often each session was asked about since it was ready; [`MAX_QUESTIONS`] where there is no answer.
+    questions: watch::Sender<HashMap<SessionId, u32>>,
     /// Becomes true at the end.
     end: watch::Sender<bool>,
     server: Mutex<Option<JoinHandle<()>>>,
@@ -258,10 +266,31 @@ impl Engine {
         })
     }
 
-    /// Waits until what a player needs first is there, or tells why it does not come.
+    /// Waits until what a player needs first is there, or tells why it does not come. While somebody is being asked for
+    /// credentials ([`Engine::on_auth_required`]), it waits for the answer.
     pub async fn ready(&self, session_id: &str) -> Result<(), Error> {
         let session = self.parts.session(session_id)?;
-        Ok(self.run(async move { session.ready().await }).await??)
+        let parts = self.parts.clone();
+        self.run(async move {
+            let mut questions = parts.questions.subscribe();
+            loop {
+                match session.ready().await {
+                    Err(fault) if fault.code == plugin::code::AUTH_REQUIRED && parts.may_be_answered(session.id()) => {
+                        tokio::select! {
+                            () = session.answered() => {}
+                            _ = questions.changed() => {}
+                        }
+                    }
+                    other => return Ok(other?),
+                }
+            }
+        })
+        .await?
+    }
+
+    /// What happens to the sessions, from now on. Who is slower than the bus allows is told how many events were missed.
+    pub fn events(&self) -> Subscription {
+        self.parts.bus.subscribe()
     }
 
     /// Ends a session. What it fetched stays in the cache.
@@ -288,7 +317,7 @@ impl Engine {
     /// Statistics of a session, or of all together, once a second, until the session or the engine ends.
     pub fn watch_stats(&self, session_id: Option<&str>) -> Result<StatsStream, Error> {
         let session = session_id.map(|id| self.parts.session(id)).transpose()?;
-        let (sender, receiver) = mpsc::channel(STATS_KEPT);
+        let (sender, receiver) = watch::channel(ProxyStats::default());
         let (proxy, mut end) = (self.parts.proxy.clone(), self.parts.end.subscribe());
         let session = session.map(|session| session.id());
         self.parts.handle.spawn(async move {
@@ -300,25 +329,29 @@ impl Engine {
                     _ = end.changed() => return,
                     () = sender.closed() => return,
                 }
-                let all = proxy.list();
-                let mut counted = all.iter().filter(|one| session.is_none_or(|id| one.id() == id)).peekable();
-                if session.is_some() && counted.peek().is_none() {
+                let mut counted = proxy.list();
+                counted.retain(|one| session.is_none_or(|id| one.id() == id));
+                if session.is_some() && counted.is_empty() {
                     return;
                 }
-                let rates = counted.map(|one| proxy::rates(one)).fold(proxy::Rates::default(), proxy::Rates::and);
-                // Who has not taken the last ones gets the next ones.
-                if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(stats(rates)) {
-                    return;
-                }
+                // Who has not taken the last ones gets the newest.
+                sender.send_replace(stats(proxy::rates_of(&counted)));
             }
         });
-        Ok(StatsStream(receiver))
+        let newest = async |mut receiver: watch::Receiver<ProxyStats>| {
+            receiver.changed().await.ok()?;
+            let now = *receiver.borrow_and_update();
+            Some((now, receiver))
+        };
+        Ok(StatsStream(Box::pin(futures_util::stream::unfold(receiver, newest))))
     }
 
     /// Reads what a session serves, without HTTP. For a thread that may block: a decoder's.
     pub fn open(&self, session_id: &str) -> Result<Reader, Error> {
         let session = self.parts.session(session_id)?;
-        Ok(Reader { handle: self.parts.handle.clone(), session, position: 0, under_way: None })
+        let (end, parts) = (self.parts.end.subscribe(), Arc::downgrade(&self.parts));
+        let handle = self.parts.handle.clone();
+        Ok(Reader { handle, parts, end, session, etag: None, position: 0, under_way: None })
     }
 
     /// Where players reach sessions; none without HTTP.
@@ -410,7 +443,7 @@ async fn start(config: EngineConfig, checked: Checked, handle: Handle) -> Result
         ..proxy::Config::default()
     };
     let proxy = Proxy::start(wanted, plugins.clone(), client, store, sessions);
-    let (end, bus) = (watch::Sender::new(false), Bus::new(EVENTS));
+    let (end, bus) = (watch::Sender::new(false), config.bus.unwrap_or_else(|| Bus::new(EVENTS)));
     let (base, server) = match config.http {
         true => {
             let (base, server) = listen(&proxy, &end).await?;
@@ -418,9 +451,17 @@ async fn start(config: EngineConfig, checked: Checked, handle: Handle) -> Result
         }
         false => (None, None),
     };
-    let asking = Mutex::new(None);
-    let parts = Parts { handle, proxy, plugins, bus, base, on_auth_required: asking, end, server: Mutex::new(server) };
-    Ok(parts)
+    Ok(Parts {
+        handle,
+        proxy,
+        plugins,
+        bus,
+        base,
+        on_auth_required: Mutex::default(),
+        questions: watch::Sender::default(),
+        end,
+        server: Mutex::new(server),
+    })
 }
 
 /// Serves the streams of sessions to this machine, and nothing else.
@@ -456,55 +497,71 @@ impl Parts {
     }
 }
 
-/// Asks the program whenever a session needs credentials; one question at a time.
+/// Asks the program whenever a session needs credentials. Questions about several sessions are asked at the same time.
 async fn ask_for_credentials(parts: Weak<Parts>, mut listening: Subscription) {
     loop {
-        let (id, fault) = match listening.next().await {
-            Some(Told::Happened(Happening { session, event: Event::AuthRequired(fault) })) => (session, fault),
-            Some(Told::Happened(_)) => continue,
-            // One of those that were missed may have been a question; whoever still waits is asked about by its state.
-            Some(Told::Missed(_)) => {
-                let Some(parts) = parts.upgrade() else { return };
-                for session in parts.proxy.list() {
-                    if let (proxy::State::AuthRequired, Some(fault)) = (session.state(), session.error()) {
-                        parts.ask(session.id(), &fault).await;
-                    }
-                }
-                continue;
-            }
-            None => return,
-        };
+        let told = listening.next().await;
         let Some(parts) = parts.upgrade() else { return };
-        parts.ask(id, &fault).await;
-    }
-}
-
-impl Parts {
-    async fn ask(&self, id: SessionId, fault: &proxy::Fault) {
-        let Some(ask) = lock(&self.on_auth_required).clone() else { return };
-        let Some(session) = self.proxy.session(id) else { return };
-        let request =
-            AuthRequest { session_id: id.to_string(), url: session.shown_url(), message: fault.message.clone() };
-        // A panic in the caller's function is the caller's; the engine goes on without an answer.
-        let Ok(Some(credentials)) = tokio::task::spawn_blocking(move || ask(request)).await else { return };
-        if let Err(error) = self.renew(&session, credentials).await {
-            tracing::warn!(session = ?id, %error, "the credentials that were given cannot be used");
+        match told {
+            Some(Told::Happened(Happening { session, event: Event::AuthRequired(_) })) => parts.ask(session),
+            Some(Told::Happened(Happening { session, event: Event::Ready | Event::Closed })) => {
+                parts.questions.send_if_modified(|questions| questions.remove(&session).is_some());
+            }
+            Some(Told::Happened(_)) => {}
+            // One of those that were missed may have been a question.
+            Some(Told::Missed(_)) => parts.proxy.list().iter().for_each(|session| parts.ask(session.id())),
+            None => return,
         }
     }
 }
 
+impl Parts {
+    /// Whether somebody is being asked about a session, or will be.
+    fn may_be_answered(&self, id: SessionId) -> bool {
+        let asked = self.questions.borrow().get(&id).copied().unwrap_or(0);
+        asked < MAX_QUESTIONS && lock(&self.on_auth_required).is_some()
+    }
+
+    /// Asks about a session that needs credentials, and gives it those that are the answer.
+    fn ask(self: &Arc<Self>, id: SessionId) {
+        let Some(ask) = lock(&self.on_auth_required).clone() else { return };
+        let Some(session) = self.proxy.session(id) else { return };
+        let (proxy::State::AuthRequired, Some(fault)) = (session.state(), session.error()) else { return };
+        if !self.may_be_answered(id) {
+            return;
+        }
+        self.questions.send_modify(|questions| *questions.entry(id).or_default() += 1);
+        let request = AuthRequest { session_id: id.to_string(), url: session.shown_url(), message: fault.message };
+        let parts = self.clone();
+        self.handle.spawn(async move {
+            // A panic in the caller's function is the caller's; the engine goes on without an answer.
+            let answer = tokio::task::spawn_blocking(move || ask(request)).await.ok().flatten();
+            let given = match answer {
+                Some(credentials) => parts.renew(&session, credentials).await.map_err(|error| error.to_string()),
+                None => Err("nobody had any".to_owned()),
+            };
+            if let Err(why) = given {
+                tracing::info!(session = ?id, why, "there are no new credentials");
+                parts.questions.send_modify(|questions| {
+                    questions.insert(id, MAX_QUESTIONS);
+                });
+            }
+        });
+    }
+}
+
 /// Statistics as they come.
-pub struct StatsStream(mpsc::Receiver<ProxyStats>);
+pub struct StatsStream(Pin<Box<dyn Stream<Item = ProxyStats> + Send>>);
 
 impl StatsStream {
-    /// The next ones, within a second; none when the session or the engine has ended.
+    /// The newest ones, within a second; none when the session or the engine has ended.
     pub async fn next(&mut self) -> Option<ProxyStats> {
-        self.0.recv().await
+        self.0.next().await
     }
 
     /// The same for a thread that may block. Not within an asynchronous function.
     pub fn next_blocking(&mut self) -> Option<ProxyStats> {
-        self.0.blocking_recv()
+        block_on(self.0.next())
     }
 }
 
@@ -512,14 +569,38 @@ impl Stream for StatsStream {
     type Item = ProxyStats;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ProxyStats>> {
-        self.0.poll_recv(context)
+        self.0.poll_next_unpin(context)
     }
 }
 
-/// Reads what a session serves. Each call blocks until there is something.
+/// Waits for a future that needs no runtime, on this thread.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    struct Here(Thread);
+    impl Wake for Here {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Here(std::thread::current())));
+    let mut work = pin!(work);
+    loop {
+        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Reads what a session serves. Each call blocks until there is something, so it is not for an asynchronous function. It ends
+/// with an error when the engine does, and when the file is another one than the one that was begun with. The engine's folder
+/// is free when its readers are dropped.
 pub struct Reader {
     handle: Handle,
+    parts: Weak<Parts>,
+    end: watch::Receiver<bool>,
     session: Arc<Session>,
+    /// Of the version that is read.
+    etag: Option<String>,
     position: u64,
     under_way: Option<UnderWay>,
 }
@@ -531,32 +612,65 @@ struct UnderWay {
     left: Bytes,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 impl Reader {
     /// Length in bytes, once it is known.
     pub fn length(&self) -> Option<u64> {
         self.session.length()
     }
 
+    /// Ends a request. Others may begin something in its place, for which it takes the runtime.
+    fn let_go(&mut self) {
+        let _here = self.handle.enter();
+        self.under_way = None;
+    }
+
     /// What has come next; empty at the end.
-    fn fill(&mut self) -> Result<&mut UnderWay, proxy::Fault> {
-        let handle = self.handle.clone();
+    fn fill(&mut self) -> Result<&mut UnderWay, Error> {
+        let (handle, mut end) = (self.handle.clone(), self.end.clone());
+        if *end.borrow() {
+            return Err(Error::Disposed);
+        }
         if self.under_way.is_none() {
+            // One whose file was changed begins to open again.
+            self.parts.upgrade().ok_or(Error::Disposed)?.session(&self.session.id().to_string())?;
             let range = self.position..self.position.saturating_add(READ_ON);
-            let bytes = handle.block_on(self.session.read(range))?;
+            let (etag, bytes) = handle.block_on(or_end(&mut end, self.session.read(range)))??;
+            if self.etag.get_or_insert_with(|| etag.clone()) != &etag {
+                let message = "the file is another one now than the one that was begun with".to_owned();
+                return Err(Error::Session { code: "upstream-changed".to_owned(), message });
+            }
             self.under_way = Some(UnderWay { bytes: Box::pin(bytes), left: Bytes::new() });
         }
-        let under_way = self.under_way.as_mut().expect("it was made just now");
-        while under_way.left.is_empty() {
-            match handle.block_on(under_way.bytes.next()) {
-                Some(Ok(bytes)) => under_way.left = bytes,
-                Some(Err(fault)) => {
-                    self.under_way = None;
-                    return Err(fault);
+        while let Some(under_way) = self.under_way.as_mut().filter(|under_way| under_way.left.is_empty()) {
+            match handle.block_on(or_end(&mut end, under_way.bytes.next())) {
+                Ok(Some(Ok(bytes))) => under_way.left = bytes,
+                Ok(None) => break,
+                Ok(Some(Err(fault))) => {
+                    self.let_go();
+                    return Err(fault.into());
                 }
-                None => break,
+                Err(over) => {
+                    self.let_go();
+                    return Err(over);
+                }
             }
         }
-        Ok(self.under_way.as_mut().expect("it was made above"))
+        self.under_way.as_mut().ok_or(Error::Disposed)
+    }
+}
+
+/// Waits for something, but not beyond the engine's end.
+async fn or_end<T>(end: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        _ = end.wait_for(|over| *over) => Err(Error::Disposed),
+        done = work => Ok(done),
     }
 }
 
@@ -565,7 +679,7 @@ impl Read for Reader {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let under_way = self.fill().map_err(|fault| io::Error::other(Error::from(fault)))?;
+        let under_way = self.fill().map_err(io::Error::other)?;
         let count = under_way.left.len().min(buffer.len());
         buffer[..count].copy_from_slice(&under_way.left.split_to(count));
         self.position += count as u64;
@@ -591,7 +705,8 @@ impl Seek for Reader {
             self.position += count as u64;
         }
         if self.position != position {
-            (self.position, self.under_way) = (position, None);
+            self.let_go();
+            self.position = position;
         }
         Ok(position)
     }

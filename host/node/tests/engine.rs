@@ -244,6 +244,85 @@ fn the_program_is_asked_for_credentials() {
 }
 
 #[test]
+fn ready_waits_for_the_answer_to_a_question() {
+    let (folder, bytes) = (Folder::new("answer"), media(300_000));
+    let origin = Origin::of(bytes);
+    origin.wants("Bearer good");
+    let engine = Engine::init(EngineConfig { http: false, ..folder.config() }).unwrap();
+    engine.on_auth_required(|_| {
+        let headers = HashMap::from([("authorization".to_owned(), "Bearer good".to_owned())]);
+        Some(Credentials { url: None, headers: Some(headers) })
+    });
+    let made = wait(engine.create_session(&origin.url, HashMap::new(), None)).unwrap();
+    wait(engine.ready(&made.session_id)).unwrap();
+
+    // Who has nothing better to say is not asked for ever.
+    origin.wants("Bearer other");
+    let asked = Arc::new(Mutex::new(0));
+    let questions = asked.clone();
+    engine.on_auth_required(move |_| {
+        *questions.lock().unwrap() += 1;
+        Some(Credentials::default())
+    });
+    let made = wait(engine.create_session(&origin.url.replace("film", "second"), HashMap::new(), None)).unwrap();
+    let Err(Error::Session { code, .. }) = wait(engine.ready(&made.session_id)) else { panic!("it cannot be had") };
+    assert_eq!(code, "auth-required");
+    let asked = *asked.lock().unwrap();
+    assert!((1..=5).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_reader_that_waits_is_told_of_the_end() {
+    let folder = Folder::new("end");
+    let origin = Origin::of(media(30_000_000));
+    let engine = Engine::init(EngineConfig { http: false, ..folder.config() }).unwrap();
+    let made = wait(engine.create_session(&origin.url, HashMap::new(), None)).unwrap();
+    wait(engine.ready(&made.session_id)).unwrap();
+    // From now on nothing comes any more.
+    origin.wants("Bearer other");
+    let mut reader = engine.open(&made.session_id).unwrap();
+    reader.seek(SeekFrom::Start(25_000_000)).unwrap();
+    let waiting = std::thread::spawn(move || {
+        let mut byte = [0];
+        let error = reader.read(&mut byte).map(|_| ()).unwrap_err().to_string();
+        // And so is everything that comes after.
+        assert!(reader.read(&mut byte).is_err());
+        error
+    });
+    let begun = Instant::now();
+    while engine.status(&made.session_id).unwrap().state != "auth-required" {
+        assert!(begun.elapsed() < DEADLINE, "the reader waits for credentials");
+        std::thread::yield_now();
+    }
+    engine.dispose();
+    let error = waiting.join().unwrap();
+    assert!(error.contains("disposed") || error.contains("ended"), "{error}");
+    // The folder is free.
+    drop(Engine::init(EngineConfig { http: false, ..folder.config() }).unwrap());
+}
+
+#[test]
+fn two_sessions_of_one_file_count_what_is_fetched_once() {
+    let folder = Folder::new("twice");
+    let origin = Origin::of(media(3_000_000));
+    let bus = mediahost::engine::Bus::new(16);
+    let mut listening = bus.subscribe();
+    let engine = Engine::init(EngineConfig { http: false, bus: Some(bus), ..folder.config() }).unwrap();
+    for _ in 0..2 {
+        let made = wait(engine.create_session(&origin.url, HashMap::new(), None)).unwrap();
+        wait(engine.ready(&made.session_id)).unwrap();
+        let mut whole = Vec::new();
+        engine.open(&made.session_id).unwrap().read_to_end(&mut whole).unwrap();
+        assert_eq!(whole.len(), 3_000_000);
+    }
+    let mut stats = engine.watch_stats(None).unwrap();
+    let now = stats.next_blocking().unwrap();
+    // Both read all of it, and half of that was here before.
+    assert!((0.4..=0.6).contains(&now.cache_hit_rate), "{now:?}");
+    assert!(wait(listening.next()).is_some(), "the program's own bus is used");
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let folder = Folder::new("wrong");
     for (config, expected) in [
