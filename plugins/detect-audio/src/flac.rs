@@ -7,6 +7,13 @@ use mediahost_plugin_sdk::detect::{Layout, MAX_SEEK, READ_AHEAD, SeekPoint, Stop
 
 use crate::{PROBES, millis, search};
 
+/// Frames that a player reads before it plays: only so many in a row tell it that they are no accident. Bytes of one where
+/// that is not told, and what is named of them at least and at most.
+const OPENING_FRAMES: u64 = 16;
+const FRAME_BYTES: u64 = 10_000;
+const OPENING_BYTES: std::ops::RangeInclusive<u64> = 32 << 10..=512 << 10;
+/// The tail, by which a player that seeks without a table learns how long the file plays.
+const TAIL_BYTES: u64 = 16 << 10;
 /// Metadata blocks that are looked at, at most.
 const MAX_BLOCKS: usize = 128;
 /// Hops over long blocks that each cost a round.
@@ -21,7 +28,7 @@ const PLACEHOLDER: u64 = u64::MAX;
 pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
     let mut layout = Layout::new("flac").media_type("audio/flac");
     let mut table = None;
-    let (mut rate, mut block) = (0, 0);
+    let (mut rate, mut block, mut frame) = (0, 0, 0);
     let (mut at, mut hops, mut shown) = (start + 4, 0, start + READ_AHEAD);
     for _ in 0..MAX_BLOCKS {
         if at + 4 > shown {
@@ -35,6 +42,7 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
                 let content = subject.read(at + 4, length.min(34))?;
                 let Some(info) = flac_info(&content) else { break };
                 block = be_at(&content, 2, 2).unwrap_or(0);
+                frame = be_at(&content, 7, 3).unwrap_or(0);
                 let mut track = Track::new(0, "audio", "flac");
                 track.sound(info.sound.sample_rate, info.sound.channels);
                 layout.tracks.push(track);
@@ -59,6 +67,9 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
     }
     let end = at.min(subject.size().unwrap_or(at));
     layout.need_first(start, end.saturating_sub(start), "metadata");
+    let opening = OPENING_FRAMES * if frame > 0 { frame } else { FRAME_BYTES };
+    let opening = opening.clamp(*OPENING_BYTES.start(), *OPENING_BYTES.end());
+    layout.need_first(end, opening.min(subject.size().map_or(opening, |size| size.saturating_sub(end))), "frames");
     name_start(subject, &mut layout, at, block, rate)?;
     Ok(Some(layout))
 }
@@ -66,6 +77,10 @@ pub fn read(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> {
 /// Finds where playing will start, between points of the table if there is one, by the numbers of frames.
 fn name_start(subject: &Subject, layout: &mut Layout, first: u64, block: u64, rate: u32) -> Result<(), Stop> {
     let Some(mut search) = search(subject, layout, first, None) else { return Ok(()) };
+    if let Some(size) = subject.size() {
+        let tail = size.saturating_sub(TAIL_BYTES).max(first.min(size));
+        layout.need_first(tail, size - tail, "tail");
+    }
     search.learn(&layout.seek);
     search.narrow(subject, &PROBES, &Reach::SOUND, |at, bytes| {
         let place = |(from, sample)| SeekPoint { time_ms: time_ms(sample, rate), offset: at + from as u64 };
@@ -147,7 +162,8 @@ fn points(table: &[u8], first_frame: u64, rate: u32) -> Vec<SeekPoint> {
         if sample == PLACEHOLDER || rate == 0 {
             continue;
         }
-        points.push(SeekPoint { time_ms: time_ms(sample, rate), offset: first_frame.saturating_add(offset) });
+        let place = |offset| SeekPoint { time_ms: time_ms(sample, rate), offset };
+        points.extend(first_frame.checked_add(offset).filter(|offset| *offset < u64::MAX).map(place));
     }
     points.sort_by_key(|point| (point.time_ms, point.offset));
     points.dedup_by_key(|point| point.time_ms);
@@ -186,7 +202,8 @@ mod tests {
     #[test]
     fn seek_points() {
         let row = |sample: u64, offset: u64| [&sample.to_be_bytes()[..], &offset.to_be_bytes(), &[0, 1]].concat();
-        let table = [row(0, 0), row(44_100, 5000), row(PLACEHOLDER, 0), vec![1; 7]].concat();
+        // One point lies beyond the end of all files.
+        let table = [row(0, 0), row(44_100, 5000), row(66_150, u64::MAX), row(PLACEHOLDER, 0), vec![1; 7]].concat();
         let found: Vec<_> = points(&table, 100, 44_100).iter().map(|point| (point.time_ms, point.offset)).collect();
         assert_eq!(found, [(0, 100), (1000, 5100)]);
         assert!(points(&table, 100, 0).is_empty());

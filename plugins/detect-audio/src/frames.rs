@@ -19,6 +19,8 @@ const EVEN: Reach = Reach { least: READ_AHEAD, ..Reach::SOUND };
 const SLACK: u64 = 128;
 /// A table in the first frame counts in such parts of all bytes.
 const TABLE_SLACK: u64 = 256;
+/// Frames behind a table that a player reads before it plays.
+const OPENING_BYTES: u64 = 32 << 10;
 /// How far the first frame is looked for.
 const MAX_JUNK: usize = 16 << 10;
 
@@ -126,7 +128,7 @@ fn read_mpeg(subject: &Subject, start: u64, head: &[u8], first: MpegAudio, run: 
     let told = index.as_ref().and_then(|index| index.frames).map(|frames| u64::from(frames) * u64::from(first.samples));
     layout.duration_ms = told.and_then(|samples| millis(samples, rate)).or_else(|| run.duration_ms(bytes?, rate));
     let (length, what) = match &index {
-        Some(index) => (first.length as u64, index.what),
+        Some(index) => ((first.length as u64).saturating_add(OPENING_BYTES), index.what),
         None => (run.bytes, "frames"),
     };
     match (&index, layout.duration_ms, bytes) {

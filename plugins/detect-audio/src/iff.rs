@@ -20,6 +20,9 @@ const UNKNOWN: u64 = 0xFFFF_FFFF;
 /// many channels are megabytes.
 const START: Reach = Reach { lead_ms: 0, slack: 0, least: READ_AHEAD, most: 4 << 20 };
 
+/// Samples that a player reads before it plays: it looks whether they are something else, such as DTS.
+const OPENING_BYTES: u64 = 136 << 10;
+
 struct Chunk<'a> {
     name: [u8; 4],
     offset: u64,
@@ -79,7 +82,8 @@ pub fn read_wave(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> 
         // A file that is cut short holds less than it says, one that was never finished says nothing.
         let bytes = told.map(|told| told.min(rest.unwrap_or(told))).or(rest);
         layout.duration_ms = bytes.and_then(|bytes| format.duration_ms(bytes));
-        layout.need_first(start, offset - start, "header");
+        let opening = OPENING_BYTES.min(bytes.unwrap_or(u64::MAX)).min(rest.unwrap_or(u64::MAX));
+        layout.need_first(start, (offset - start).saturating_add(opening), "header");
         name_start(subject, &mut layout, offset, bytes);
     }
     Ok(Some(layout))
@@ -157,7 +161,8 @@ pub fn read_aiff(subject: &Subject, start: u64) -> Result<Option<Layout>, Stop> 
     let mut layout = Layout::new("aiff").media_type("audio/aiff");
     layout.duration_ms = duration_ms;
     layout.tracks.push(track);
-    let end = sound.map_or(start + 12, |(offset, _)| offset + 8).min(subject.size().unwrap_or(u64::MAX));
+    let opening = |(offset, length): (u64, u64)| offset.saturating_add(length.min(8 + OPENING_BYTES));
+    let end = sound.map_or(start + 12, opening).min(subject.size().unwrap_or(u64::MAX));
     layout.need_first(start, end - start, "header");
     if let Some((offset, length)) = sound {
         name_start(subject, &mut layout, offset + 8, length.checked_sub(8));

@@ -4,7 +4,7 @@ use detect_audio::Audio;
 use mediahost_plugin_sdk::detect::Layout;
 use mediahost_plugin_sdk::detect::codec::mpeg_audio;
 use mediahost_plugin_sdk::detect::testing::{
-    Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, probe,
+    Look, Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, look_as, packets, probe,
 };
 
 const SOUND: &str = "-f lavfi -i sine=r=44100:d=8";
@@ -37,14 +37,15 @@ fn mp3() {
     let (layout, _) = check(&media, "bare.mp3", &bare, 60, &["frames"]);
     assert_eq!(layout.tracks[0].bit_rate, Some(64_000));
     let half = format!("{SOUND} -ar 22050 -c:a libmp3lame -b:a 32k");
-    check(&media, "mpeg2.mp3", &half, 60, &["id3v2", "info", "tail"]);
+    // All of it is named with the first frames.
+    check(&media, "mpeg2.mp3", &half, 60, &["id3v2", "info"]);
     check(&media, "layer2.mp2", &format!("{SOUND} -c:a mp2 -b:a 128k -f mp2"), 60, &["frames", "tail"]);
 }
 
 #[test]
 fn other_containers() {
     let media = Media::new("audio-others");
-    check(&media, "plain.flac", &format!("{SOUND} -c:a flac"), 10, &["metadata"]);
+    check(&media, "plain.flac", &format!("{SOUND} -c:a flac"), 10, &["metadata", "frames"]);
     check(&media, "frames.aac", &format!("{SOUND} -c:a aac -b:a 96k -ac 2"), 1_000, &["frames", "tail"]);
     for (name, codec) in [
         ("vorbis.ogg", "-c:a libvorbis"),
@@ -142,6 +143,35 @@ fn the_start_position_is_named() {
     }
     let film = "-f lavfi -i testsrc2=s=320x180:r=25:d=60 -c:v libtheora -q:v 7";
     agree_on_starts::<Audio>(&media.make("film.ogv", film), "v:0", 60_000, 6);
+}
+
+/// What a player reads before it plays is named: of samples so many that it knows what they are, of frames some, and for
+/// a place in FLAC the tail.
+#[test]
+fn the_first_sound_is_named() {
+    let media = Media::new("audio-opening");
+    let sound = "-f lavfi -i aevalsrc=random(0)*0.4:s=44100:d=30";
+    for (name, codec, most) in [
+        ("plain.wav", "-c:a pcm_s16le", 256 << 10),
+        ("plain.aiff", "-c:a pcm_s16be", 256 << 10),
+        ("plain.flac", "-c:a flac", 256 << 10),
+        ("vbr.mp3", "-c:a libmp3lame -q:a 4", 48 << 10),
+    ] {
+        let path = media.make(name, &format!("{sound} {codec}"));
+        let bytes = std::fs::read(&path).unwrap();
+        let layout = look::<Audio>(&bytes).unwrap().layout.unwrap();
+        let head: u64 = layout.first.iter().filter(|range| range.what != "tail").map(|range| range.length).sum();
+        let frames = packets(&path, "a:0");
+        let wanted = frames[if name == "plain.flac" { 15 } else { 5 }].1;
+        assert!(head > wanted && head <= most, "{name}: {head} named, up to {wanted} is wanted");
+        let is_raw = name == "plain.wav" || name == "plain.aiff";
+        assert!(!is_raw || head > 128 << 10, "{name}: {head}");
+        let how = Look { start_ms: Some(20_000), ..Look::default() };
+        let layout = look_as::<Audio>(&bytes, &how).unwrap().layout.unwrap();
+        let size = bytes.len() as u64;
+        let has_tail = layout.first.iter().any(|range| range.what == "tail" && range.offset + range.length == size);
+        assert_eq!(has_tail, !is_raw, "{name}: {:?}", layout.first);
+    }
 }
 
 /// Between two points of a table nothing else is looked for; no encoder at hand writes VBRI, so one is put in.

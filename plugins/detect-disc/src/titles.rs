@@ -18,6 +18,7 @@ pub mod rules;
 pub mod scrambling;
 
 use crate::tree::{self, File, Tree};
+use mediahost_plugin_sdk::detect::opening::{TAIL_BYTES, listless_bytes};
 use mediahost_plugin_sdk::detect::{Extent, ExtentOrigin, Layout, Stop, Subject, Title, Track};
 
 /// Titles of one disc, at most; the longest are kept.
@@ -30,8 +31,6 @@ pub const MAX_ALL_EXTENTS: usize = 262_144;
 pub const MAX_STEPS: u64 = 16 << 20;
 /// Extents of titles that are held until it is known which titles are kept, at most: a bound on memory.
 pub const MAX_HELD_EXTENTS: usize = 1 << 20;
-/// What of the head and the tail of the main title a player is expected to read at once.
-pub const FIRST_BYTES: u64 = 1 << 20;
 
 /// A title, before it is known whether it is kept.
 #[derive(Clone, Debug, Default)]
@@ -99,11 +98,12 @@ impl Found {
             layout.duration_ms = main.duration_ms;
             layout.tracks = self.tracks;
             layout.estimate_bit_rate(Some(main.size()));
-            let tail = main.size().saturating_sub(FIRST_BYTES).max(FIRST_BYTES);
-            for (offset, length) in main.ranges(0, FIRST_BYTES) {
+            let head = listless_bytes(Some(main.size()), main.duration_ms);
+            let tail = main.size().saturating_sub(TAIL_BYTES).max(head);
+            for (offset, length) in main.ranges(0, head) {
                 layout.need_first(offset, length, "head");
             }
-            for (offset, length) in main.ranges(tail, FIRST_BYTES) {
+            for (offset, length) in main.ranges(tail, TAIL_BYTES) {
                 layout.need_first(offset, length, "tail");
             }
             if main.name.is_none() && !tree.label.is_empty() {

@@ -8,6 +8,8 @@ const MAX_DEPTH: u32 = 8;
 const MAX_PROPERTIES: usize = 512;
 /// Numbers of one array that are kept, at most.
 const MAX_NUMBERS: usize = 1 << 20;
+/// Whole numbers up to here are exact; beyond it nothing is a length of time or a size.
+const MAX_EXACT: f64 = (1u64 << 53) as f64;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,10 +33,10 @@ impl Object {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// A number that is not below 0.
+    /// A number that is not below 0 and no larger than numbers of this kind are exact.
     pub fn number(&self, name: &str) -> Option<f64> {
         match self.get(name) {
-            Some(Value::Number(number)) if number.is_finite() && *number >= 0.0 => Some(*number),
+            Some(Value::Number(number)) if (0.0..=MAX_EXACT).contains(number) => Some(*number),
             _ => None,
         }
     }
@@ -157,6 +159,21 @@ mod tests {
         // What breaks off keeps what was there.
         assert_eq!(metadata(&script[..script.len() - 3]).unwrap().number("duration"), Some(4.0));
         assert_eq!(metadata(b"\x02\0\x09onCuePoint\x03"), None);
+    }
+
+    #[test]
+    fn numbers_that_measure_nothing() {
+        for (value, expected) in [
+            (12.5, Some(12.5)),
+            (MAX_EXACT, Some(MAX_EXACT)),
+            (1e300, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+            (-1.0, None),
+        ] {
+            let object = Object(vec![("duration".into(), Value::Number(value))]);
+            assert_eq!(object.number("duration"), expected, "{value}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! is at the time to start from.
 //! Leaves to others: fetching (the host), media, encryption, cue points.
 //!
-//! Invariant: besides a longer `onMetaData` at most the first and the last mebibyte are read, and a few times 256 KiB
-//! where playing will start.
+//! Invariant: besides a longer `onMetaData` at most the first and the last mebibyte are read, and a few times a mebibyte
+//! at most where playing will start.
 
 mod amf;
 mod tags;
@@ -13,6 +13,8 @@ mod tags;
 use amf::{Object, Value};
 use mediahost_plugin_sdk::container_detector;
 use mediahost_plugin_sdk::detect::bytes::be_at;
+use mediahost_plugin_sdk::detect::opening::{TOLD_PICTURES, UNTOLD_PICTURES, from_key_frame, pictures_bytes};
+use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
 use mediahost_plugin_sdk::detect::{Detector, Layout, MAX_SEEK, READ_AHEAD, SeekPoint, Stop, Subject, Track, thin_out};
 use tags::{AUDIO, BACK, SCRIPT, Stream, TAG, Tag, VIDEO, audio_codec, first_tag, fourcc, last_tag, video_codec};
 
@@ -30,14 +32,10 @@ const MAX_TAGS: usize = 8192;
 const MAX_CONFIG: u64 = 4096;
 /// Where the last tag is looked for: the second time for one with a long picture.
 const TAILS: [u64; 2] = [64 << 10, 1 << 20];
-/// Where the time to start from is looked for, at most, and what is seen of each of these places.
-const MAX_PROBES: u32 = 6;
-const PROBE_BYTES: u64 = 256 << 10;
-/// A place this close in front of the time to start from is good.
-const NEAR_MS: u64 = 1_000;
-/// What is named there: without key frames it begins in front, since players look for one.
-const START_BYTES: u64 = 1 << 20;
-const START_LEAD: u64 = 256 << 10;
+/// How the time to start from is looked for: pictures are long, and only where tags begin they tell their time.
+const PROBES: Probes = Probes { bytes: 256 << 10, most_bytes: 1 << 20 };
+/// What is named behind the configurations, at most.
+const MAX_OPENING: u64 = 4 << 20;
 
 /// The detector.
 pub struct Flv;
@@ -52,7 +50,6 @@ impl Detector for Flv {
         let head = Head::read(subject, data + BACK, header[4])?;
         let mut layout = Layout::new("flv").media_type("video/x-flv");
         layout.tracks = head.tracks();
-        layout.need_first(0, head.end.min(subject.size().unwrap_or(u64::MAX)), "head");
         if let Some((offset, length)) = head.long_script {
             let size = subject.size().unwrap_or(u64::MAX);
             layout.need_first(offset, length.min(size.saturating_sub(offset)), "onMetaData");
@@ -62,6 +59,7 @@ impl Detector for Flv {
         if layout.duration_ms.is_none() {
             read_tail(subject, &mut layout, &head)?;
         }
+        name_opening(subject, &mut layout, &head);
         point(subject, &mut layout, &head.metadata);
         name_start(subject, &mut layout, &head)?;
         layout.estimate_bit_rate(subject.size());
@@ -81,6 +79,8 @@ struct Head {
     first: Option<(u64, u64)>,
     /// How far a player reads until it knows its streams.
     end: u64,
+    /// Where the first tag of pictures behind that ends, if it begins in what is at hand; else the same.
+    picture_end: u64,
 }
 
 impl Head {
@@ -111,7 +111,23 @@ impl Head {
             at = next;
             head.end = at;
         }
+        head.find_picture(subject)?;
         Ok(head)
+    }
+
+    /// Goes over the tags that are at hand anyway to the first of pictures.
+    fn find_picture(&mut self, subject: &Subject) -> Result<(), Stop> {
+        let mut at = self.end;
+        self.picture_end = at;
+        while at.saturating_add(TAG) <= READ_AHEAD {
+            let Some(tag) = Tag::parse(&subject.read(at, TAG)?) else { break };
+            at += TAG + tag.length + BACK;
+            if tag.kind == VIDEO {
+                self.picture_end = at;
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn read_script(&mut self, subject: &Subject, at: u64, tag: &Tag) -> Result<(), Stop> {
@@ -194,7 +210,7 @@ fn read_tail(subject: &Subject, layout: &mut Layout, head: &Head) -> Result<(), 
         let start = size.saturating_sub(length).max(first_at);
         subject.want(&[(start, length)])?;
         let bytes = subject.read(start, length)?;
-        if let Some(tag) = last_tag(&bytes) {
+        if let Some((_, tag)) = last_tag(&bytes) {
             layout.need_first(start, size - start, "tail");
             layout.duration_ms = tag.time_ms.checked_sub(first_ms).filter(|ms| *ms > 0);
             break;
@@ -218,48 +234,42 @@ fn point(subject: &Subject, layout: &mut Layout, metadata: &Object) {
     thin_out(&mut layout.seek, MAX_SEEK);
 }
 
+/// What a player reads before it shows the first picture: the head tells no list of tracks and often not how many pictures
+/// a second has, so that it looks at many of them.
+fn name_opening(subject: &Subject, layout: &mut Layout, head: &Head) {
+    let size = subject.size().unwrap_or(u64::MAX);
+    let many = pictures_bytes(layout, subject.size(), UNTOLD_PICTURES);
+    let few = pictures_bytes(layout, subject.size(), TOLD_PICTURES);
+    // The first picture may be as long as a second of others.
+    let end = head.end.saturating_add(many).max(head.picture_end.saturating_add(few));
+    let end = end.min(head.end.saturating_add(MAX_OPENING)).min(size);
+    layout.need_first(0, end, "head");
+    layout.first.rotate_right(1);
+}
+
 /// Where playing will start: at a key frame, or where tags of about that time are found; between places of known time
 /// the rate is taken to be constant.
 fn name_start(subject: &Subject, layout: &mut Layout, head: &Head) -> Result<(), Stop> {
     let Some(start_ms) = subject.start_ms() else { return Ok(()) };
-    if let Some(point) = layout.seek_before(start_ms).copied() {
-        let size = subject.size().unwrap_or(u64::MAX);
-        layout.need_first(point.offset, START_BYTES.min(size - point.offset), "start");
+    if let Some((offset, length)) = from_key_frame(layout, subject.size(), start_ms) {
+        layout.need_first(offset, length, "start");
         return Ok(());
     }
     let (Some(size), Some((first_ms, first_at)), Some(duration_ms)) = (subject.size(), head.first, layout.duration_ms)
     else {
         return Ok(());
     };
-    let start_ms = start_ms.min(duration_ms);
-    let (mut low, mut high) = ((first_at.min(size), 0), (size, duration_ms));
-    let is_found = |low: (u64, u64), high: (u64, u64)| high.0 - low.0 <= START_BYTES || start_ms - low.1 <= NEAR_MS;
-    for probe in 0..MAX_PROBES {
-        if is_found(low, high) {
-            break;
-        }
-        // Where the rate changes, halving keeps this from creeping up on the place from one side.
-        let at = if probe % 2 == 0 { between(low, high, start_ms) } else { low.0.midpoint(high.0) };
-        if at <= low.0 || at >= high.0 {
-            break;
-        }
-        let bytes = subject.read(at, PROBE_BYTES)?;
-        match first_tag(&bytes).map(|(_, tag)| tag.time_ms.saturating_sub(first_ms)) {
-            Some(ms) if ms < low.1 || ms > high.1 => break,
-            Some(ms) if ms <= start_ms => low = (at, ms),
-            Some(ms) => high = (at, ms),
-            None => break,
-        }
-    }
-    let near = if is_found(low, high) { low.0 } else { between(low, high, start_ms) };
-    let offset = near.saturating_sub(START_LEAD).max(first_at.min(size));
-    layout.need_first(offset, START_BYTES.min(size - offset), "start");
+    let (first, end) = (SeekPoint { time_ms: 0, offset: first_at }, SeekPoint { time_ms: duration_ms, offset: size });
+    let Some(mut search) = Search::new(start_ms, first, end) else { return Ok(()) };
+    let reach = Reach::of(layout);
+    search.narrow(subject, &PROBES, &reach, |at, bytes| {
+        let place = |at: usize, tag: Tag, from: u64| {
+            Some(SeekPoint { time_ms: tag.time_ms.checked_sub(first_ms)?, offset: from + at as u64 })
+        };
+        let found = first_tag(bytes).and_then(|(from, tag)| place(from, tag, at));
+        let last = last_tag(bytes).and_then(|(from, tag)| place(from, tag, at));
+        found.into_iter().chain(last).collect()
+    })?;
+    search.name(layout, &reach);
     Ok(())
-}
-
-/// The offset at a time between two places.
-fn between(low: (u64, u64), high: (u64, u64), ms: u64) -> u64 {
-    let (bytes, span) = (high.0.saturating_sub(low.0), high.1.saturating_sub(low.1).max(1));
-    let past = u128::from(bytes) * u128::from(ms.saturating_sub(low.1)) / u128::from(span);
-    low.0.saturating_add(u64::try_from(past).unwrap_or(bytes).min(bytes.saturating_sub(1)))
 }

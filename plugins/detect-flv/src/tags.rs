@@ -57,8 +57,8 @@ pub fn first_tag(bytes: &[u8]) -> Option<(usize, Tag)> {
 }
 
 /// The last one.
-pub fn last_tag(bytes: &[u8]) -> Option<Tag> {
-    (0..bytes.len()).rev().find_map(|at| Tag::confirmed(bytes, at))
+pub fn last_tag(bytes: &[u8]) -> Option<(usize, Tag)> {
+    (0..bytes.len()).rev().find_map(|at| Some((at, Tag::confirmed(bytes, at)?)))
 }
 
 /// What a tag says of its stream.
@@ -283,8 +283,8 @@ mod tests {
     fn tags_are_found_from_anywhere() {
         let tag = |time: u8| [8, 0, 0, 1, 0, 0, time, 0, 0, 0, 0, 0xAF, 0, 0, 0, 12];
         let bytes = [&[8, 9, 0, 0][..], &tag(3), &tag(5), &tag(7)[..13]].concat();
-        let (at, first) = first_tag(&bytes).unwrap();
-        assert_eq!((at, first.time_ms, last_tag(&bytes).unwrap().time_ms), (4, 3, 5));
+        let [first, last] = [first_tag(&bytes), last_tag(&bytes)].map(|found| found.map(|(at, tag)| (at, tag.time_ms)));
+        assert_eq!((first, last), (Some((4, 3)), Some((20, 5))));
         assert_eq!((first_tag(&bytes[..12]), last_tag(&[])), (None, None));
     }
 

@@ -3,7 +3,7 @@
 use detect_flv::Flv;
 use mediahost_plugin_sdk::detect::Layout;
 use mediahost_plugin_sdk::detect::testing::{
-    Look, Media, Sparse, agree, check_layout, hostile, key_frames, look, look_as, probe,
+    Look, Media, Sparse, agree, check_layout, hostile, key_frames, look, look_as, packets, probe,
 };
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=4";
@@ -143,6 +143,46 @@ fn the_size_of_enhanced_hevc() {
     let bytes = [&b"FLV\x01\x01\0\0\0\x09\0\0\0\0"[..], &tag(9, 0, &config)].concat();
     let layout = look::<Flv>(&bytes).unwrap().layout.unwrap();
     assert_eq!((layout.tracks[0].width, layout.tracks[0].height), (Some(320), Some(180)));
+}
+
+/// Players look at many pictures before they know how often these come, and the first may be long.
+#[test]
+fn the_first_pictures_are_named() {
+    let media = Media::new("flv-opening");
+    let noise = "-f lavfi -i testsrc2=s=320x180:r=25:d=12,noise=alls=60:allf=t:all_seed=7";
+    let path = media.make("film.flv", &format!("{noise} {SOUND} {H264} -c:a aac"));
+    let bytes = std::fs::read(&path).unwrap();
+    let layout = look::<Flv>(&bytes).unwrap().layout.unwrap();
+    let named = layout.first[0].length;
+    let frames = packets(&path, "v:0");
+    let [least, most] = [42, 80].map(|frame: usize| frames[frame].1);
+    assert!(least > 500_000 && (least..most).contains(&named), "{named} named, not {least}..{most}");
+
+    // A picture of 900 KB, then small ones.
+    let picture = |time, length| tag(9, time, &[&[0x27, 1, 0, 0, 0][..], &vec![7; length]].concat());
+    let mut bytes = [&b"FLV\x01\x01\0\0\0\x09\0\0\0\0"[..], &tag(9, 0, b"\x17\0\0\0\0"), &picture(0, 900_000)].concat();
+    (1..3_000).for_each(|number| bytes.extend(picture(number * 40, 500)));
+    let layout = look::<Flv>(&bytes).unwrap().layout.unwrap();
+    let named = layout.first[0].length;
+    assert!((901_000..1_200_000).contains(&named), "{named} of {}", bytes.len());
+}
+
+/// Without key frames in the metadata some seconds in front are named.
+#[test]
+fn a_key_frame_in_front_is_named() {
+    let media = Media::new("flv-lead");
+    let film = "-f lavfi -i testsrc2=s=640x360:r=25:d=40 -c:v libx264 -preset ultrafast -bf 0 -g 60 -qp 20";
+    let path = media.make("film.flv", film);
+    let bytes = std::fs::read(&path).unwrap();
+    for start_ms in [2_300, 11_900, 20_000, 33_500] {
+        let key = key_frames(&path).into_iter().rfind(|(ms, _)| *ms <= start_ms).unwrap().1;
+        let how = Look { start_ms: Some(start_ms), ..Look::default() };
+        let layout = look_as::<Flv>(&bytes, &how).unwrap().layout.unwrap();
+        check_layout(&layout, bytes.len() as u64);
+        let start = layout.first.iter().find(|range| range.what == "start").unwrap();
+        let named = start.offset..start.offset + start.length;
+        assert!(named.contains(&key) && start.length < bytes.len() as u64 / 2, "{start_ms} ms: {key}, {start:?}");
+    }
 }
 
 /// Gigabytes of tags in between cost nothing; the time to start from is found by looking.

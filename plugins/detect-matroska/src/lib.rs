@@ -4,15 +4,17 @@
 //! they say; the duration of files that were never finished; where the time to start from is.
 //! Leaves to others: fetching (the host), blocks, lacing, encryption, what is in the attachments.
 //!
-//! Invariant: clusters are not read, except at the tail of a file that does not tell how long it is, and in few places
-//! where playing will start when there are no Cues.
+//! Invariant: clusters are not read, except for the first few KiB, at the tail of a file that does not tell how long it is,
+//! and in few places where playing will start when there are no Cues.
 
 mod ebml;
+mod opening;
 mod tail;
 mod tracks;
 
 use ebml::{Header, MAX_HEAD, child, children, float, text, uint, uint_of};
 use mediahost_plugin_sdk::container_detector;
+use mediahost_plugin_sdk::detect::opening::{TOLD_PICTURES, UNTOLD_PICTURES, from_key_frame, pictures_bytes};
 use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
 use mediahost_plugin_sdk::detect::{Detector, Layout, MAX_SEEK, READ_AHEAD, SeekPoint, Stop, Subject, thin_out};
 
@@ -40,12 +42,18 @@ const MAX_SEEKS: usize = 256;
 const MAX_CUES: u64 = 16 << 20;
 const MAX_TRACKS: u64 = 4 << 20;
 const MAX_OTHER: u64 = 256 << 10;
+/// Points of the Cues that are held, at most; of more every second one will do, or every third.
+const MAX_POINTS: usize = 4 * MAX_SEEK;
+/// From here on a duration is none: it is written as a floating-point number, or the last cluster's time is damaged.
+const MAX_DURATION_MS: f64 = 1e15;
 /// What is asked for where the Cues are expected: usually all of them.
 const CUES_GUESS: u64 = 256 << 10;
 /// Where Cues or the last cluster are looked for when nothing points to them.
 const TAIL_BYTES: u64 = 256 << 10;
-/// What is named at the position where the player will start.
-const START_BYTES: u64 = 1 << 20;
+/// Bytes of the first cluster that are looked at: where it begins the host has shown more in most files.
+const FIRST_LOOK: u64 = 4096;
+/// What is named of the first clusters, at most.
+const MAX_OPENING: u64 = 4 << 20;
 /// How that is looked for without Cues: clusters of good pictures are megabytes long, and only their heads tell the time.
 const PROBES: Probes = Probes { bytes: READ_AHEAD, most_bytes: 1 << 20 };
 
@@ -68,6 +76,7 @@ impl Detector for Matroska {
         segment.read_cues(&mut layout, scale)?;
         segment.name_fonts(&mut layout);
         segment.read_tail(&mut layout, scale)?;
+        segment.name_opening(&mut layout)?;
         segment.name_start(&mut layout, scale)?;
         thin_out(&mut layout.seek, MAX_SEEK);
         layout.media_type = Some(media_type(&doc_type, &layout).into());
@@ -220,7 +229,7 @@ impl<'a> Segment<'a> {
         let info = info.as_deref().unwrap_or_default();
         let scale = uint_of(info, 0x2AD7B1).filter(|scale| *scale > 0).unwrap_or(1_000_000);
         let ticks = child(info, 0x4489).and_then(float).filter(|ticks| *ticks > 0.0);
-        layout.duration_ms = ticks.map(|ticks| (ticks * scale as f64 / 1e6).round() as u64);
+        layout.duration_ms = ticks.and_then(|ticks| believed(ticks * scale as f64 / 1e6));
         let Some(place) = self.find(TRACKS) else {
             return Err(Stop::damaged(format!("there are no Tracks up to offset {}", self.head_end)));
         };
@@ -231,11 +240,9 @@ impl<'a> Segment<'a> {
         Ok(scale)
     }
 
-    /// The head without the long things in it that a player does not need to start.
+    /// The head without what is free in it. Attachments count: players read what is in front of the clusters as it comes.
     fn name_head(&self, layout: &mut Layout) {
-        let fonts = has_styled_subtitles(layout);
-        let dispensable =
-            |place: &&Place| place.length > READ_AHEAD && (place.id == VOID || (place.id == ATTACHMENTS && !fonts));
+        let dispensable = |place: &&Place| place.length > READ_AHEAD && place.id == VOID;
         let mut at = 0;
         for place in self.places.iter().filter(dispensable).filter(|place| place.offset < self.head_end) {
             layout.need_first(at, place.offset.saturating_sub(at), "head");
@@ -270,9 +277,11 @@ impl<'a> Segment<'a> {
         layout.need_first(place.offset, place.length, "cues");
         let Some(content) = self.content(place)? else { return Ok(()) };
         let leading = layout.track_of("video").or(layout.track_of("audio")).map(|track| track.id);
-        let points = cue_points(&content);
-        let has_leading = points.iter().any(|point| Some(point.track) == leading);
-        for point in points.iter().filter(|point| !has_leading || Some(point.track) == leading) {
+        let has_leading = cue_points(&content).any(|point| Some(point.track) == leading);
+        let points = || cue_points(&content).filter(|point| !has_leading || Some(point.track) == leading);
+        // They are sorted before they are thinned out, and a million of them would be too much to hold.
+        let step = points().count().div_ceil(MAX_POINTS).max(1);
+        for point in points().step_by(step) {
             let time_ms = u128::from(point.ticks) * u128::from(scale) / 1_000_000;
             let offset = self.data.saturating_add(point.position);
             if let (Ok(time_ms), true) = (u64::try_from(time_ms), offset < self.end) {
@@ -295,15 +304,32 @@ impl<'a> Segment<'a> {
         layout.need_first(start, bytes.len() as u64, "tail");
         let ticks = tail::last_timestamp(&bytes);
         let ms = ticks.map(|ticks| u128::from(ticks) * u128::from(scale) / 1_000_000);
-        layout.duration_ms = ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+        layout.duration_ms = ms.and_then(|ms| believed(ms as f64)).filter(|ms| *ms > 0);
+        Ok(())
+    }
+
+    /// What a player reads of the first clusters before it shows a picture: the first one, and as many as it looks at to
+    /// know how often they come.
+    fn name_opening(&self, layout: &mut Layout) -> Result<(), Stop> {
+        if self.no_cluster {
+            return Ok(());
+        }
+        let is_told = layout.track_of("video").is_none_or(|track| track.frame_rate.is_some());
+        let more = pictures_bytes(layout, self.subject.size(), if is_told { TOLD_PICTURES } else { UNTOLD_PICTURES });
+        let leading = layout.track_of("video").map(|track| track.id);
+        // What follows the head is at hand where the head is short.
+        let at_hand = self.subject.read(self.head_end, FIRST_LOOK.min(self.end - self.head_end))?;
+        let first = leading.and_then(|track| opening::block_end(&at_hand, track)).unwrap_or(0);
+        let length = first.saturating_add(more).min(MAX_OPENING).min(self.end - self.head_end);
+        layout.need_first(self.head_end, length, "media");
         Ok(())
     }
 
     /// Where playing will start: at what the Cues point to, else where clusters of about that time are found.
     fn name_start(&self, layout: &mut Layout, scale: u64) -> Result<(), Stop> {
         let Some(start_ms) = self.subject.start_ms() else { return Ok(()) };
-        if let Some(point) = layout.seek_before(start_ms).copied() {
-            layout.need_first(point.offset, START_BYTES.min(self.end - point.offset), "start");
+        if let Some((offset, length)) = from_key_frame(layout, self.subject.size(), start_ms) {
+            layout.need_first(offset, length.min(self.end - offset), "start");
             return Ok(());
         }
         let may_look = layout.seek.is_empty() && !self.no_cluster && self.subject.size().is_some();
@@ -332,17 +358,19 @@ struct CuePoint {
 }
 
 /// RFC 9559 §5.1.5.
-fn cue_points(cues: &[u8]) -> Vec<CuePoint> {
-    let mut points = Vec::new();
-    for (_, cue) in children(cues).filter(|(id, _)| *id == 0xBB) {
-        let Some(ticks) = uint_of(cue, 0xB3) else { continue };
-        for (_, place) in children(cue).filter(|(id, _)| *id == 0xB7) {
-            if let (Some(track), Some(position)) = (uint_of(place, 0xF7), child(place, 0xF1).and_then(uint)) {
-                points.push(CuePoint { ticks, track, position });
-            }
-        }
-    }
-    points
+fn cue_points(cues: &[u8]) -> impl Iterator<Item = CuePoint> {
+    children(cues).filter(|(id, _)| *id == 0xBB).flat_map(|(_, cue)| {
+        let ticks = uint_of(cue, 0xB3);
+        children(cue).filter(|(id, _)| *id == 0xB7).filter_map(move |(_, place)| {
+            let position = child(place, 0xF1).and_then(uint)?;
+            Some(CuePoint { ticks: ticks?, track: uint_of(place, 0xF7)?, position })
+        })
+    })
+}
+
+/// Whole milliseconds that something may last.
+fn believed(ms: f64) -> Option<u64> {
+    (0.0..MAX_DURATION_MS).contains(&ms).then(|| ms.round() as u64)
 }
 
 fn has_styled_subtitles(layout: &Layout) -> bool {
@@ -356,5 +384,36 @@ fn media_type(doc_type: &str, layout: &Layout) -> &'static str {
         ("webm", false) => "video/webm",
         (_, true) => "audio/x-matroska",
         (_, false) => "video/x-matroska",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_are_none() {
+        for (ms, expected) in [
+            (0.4, Some(0)),
+            (2_000.5, Some(2_001)),
+            (u64::MAX as f64, None),
+            (f64::INFINITY, None),
+            (f64::NAN, None),
+            (-1.0, None),
+        ] {
+            assert_eq!(believed(ms), expected, "{ms}");
+        }
+    }
+
+    #[test]
+    fn cue_points_of_all_tracks() {
+        let point = [
+            0xBB, 0x92, 0xB3, 0x81, 7, 0xB7, 0x86, 0xF7, 0x81, 1, 0xF1, 0x81, 40, 0xB7, 0x85, 0xF7, 0x81, 2, 0xF1, 0x80,
+        ];
+        let without_time = [0xBB, 0x88, 0xB7, 0x86, 0xF7, 0x81, 1, 0xF1, 0x81, 40];
+        let found: Vec<_> = cue_points(&[&without_time[..], &point].concat())
+            .map(|point| (point.ticks, point.track, point.position))
+            .collect();
+        assert_eq!(found, [(7, 1, 40), (7, 2, 0)]);
     }
 }

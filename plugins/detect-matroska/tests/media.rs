@@ -3,7 +3,7 @@
 use detect_matroska::Matroska;
 use mediahost_plugin_sdk::detect::Layout;
 use mediahost_plugin_sdk::detect::testing::{
-    Look, Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, look_as, mutated, probe,
+    Look, Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, look_as, mutated, packets, probe,
 };
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=4";
@@ -79,20 +79,44 @@ fn other_codecs() {
     }
 }
 
+/// Players read attachments in front of the clusters as they come, whether they need them or not; what is free they skip.
 #[test]
-fn fonts_are_named_for_ass_subtitles_only() {
+fn attachments_in_front_are_named() {
     let media = Media::new("mkv-fonts");
     media.write("words.srt", b"1\n00:00:00,500 --> 00:00:02,000\nwords\n");
     media.write("font.ttf", &vec![7; 300_000]);
-    for (codec, needed) in [("ass", true), ("srt", false)] {
+    for codec in ["ass", "srt"] {
         let font = "-attach font.ttf -metadata:s:t mimetype=application/x-truetype-font";
         let film = format!("{PICTURE} -i words.srt {H264} -c:s {codec} {font}");
         let bytes = std::fs::read(media.make("film.mkv", &film)).unwrap();
         let layout = look::<Matroska>(&bytes).unwrap().layout.unwrap();
-        let named: u64 = layout.first.iter().map(|range| range.length).sum();
-        assert_eq!(named > 300_000, needed, "{codec}: {:?}", layout.first);
+        let head = &layout.first[0];
+        assert!(head.offset == 0 && head.length > 300_000, "{codec}: {:?}", layout.first);
         assert_eq!(layout.tracks.len(), 2);
+        let reserved = format!("{PICTURE} {H264} -reserve_index_space 300000");
+        let bytes = std::fs::read(media.make("free.mkv", &reserved)).unwrap();
+        let layout = look::<Matroska>(&bytes).unwrap().layout.unwrap();
+        let named: u64 = layout.first.iter().map(|range| range.length).sum();
+        assert!(named < bytes.len() as u64 - 200_000, "{:?} of {}", layout.first, bytes.len());
     }
+}
+
+/// The first picture is named to its end, however long it is, and some behind it.
+#[test]
+fn the_first_pictures_are_named() {
+    let media = Media::new("mkv-opening");
+    let film = "-f lavfi -i testsrc2=s=1280x720:r=25:d=12 -vf noise=alls=90:all_seed=7:enable=lt(t\\,0.1) \
+                -c:v libx264 -preset ultrafast -qp 5 -g 300";
+    let path = media.make("film.mkv", film);
+    let bytes = std::fs::read(&path).unwrap();
+    let layout = look::<Matroska>(&bytes).unwrap().layout.unwrap();
+    let opening = layout.first.iter().find(|range| range.what == "media").unwrap();
+    let frames = packets(&path, "v:0");
+    assert!(frames[1].1 > 500_000, "{frames:?}");
+    assert_eq!(opening.offset, layout.first[0].length);
+    assert!(opening.offset + opening.length >= frames[8].1, "{opening:?} and {:?}", &frames[..9]);
+    let named: u64 = layout.first.iter().map(|range| range.length).sum();
+    assert!(named < bytes.len() as u64 / 2, "{named} of {}", bytes.len());
 }
 
 /// Unknown lengths, no SeekHead, no Cues, no duration: what a broadcaster that was cut off leaves behind.

@@ -3,8 +3,11 @@
 use mediahost_plugin_sdk::detect::SeekPoint;
 use mediahost_plugin_sdk::detect::bytes::be_at;
 
-use crate::boxes::{child, children, full};
-use crate::movie::{Movie, Trak, millis};
+use crate::boxes::{Header, child, children, full};
+use crate::movie::{Movie, PICTURES_AHEAD, Trak, millis};
+
+/// Samples of sound that a player reads of a fragment before it plays: a third of a second of most codecs.
+const SOUNDS_AHEAD: u64 = 16;
 
 /// A segment index (§8.16.3).
 pub struct SegmentIndex {
@@ -102,6 +105,43 @@ pub fn end(moof: &[u8], movie: &Movie) -> End {
     end
 }
 
+/// The content of the last movie fragment box that is whole within these bytes.
+pub fn last_fragment(tail: &[u8]) -> Option<&[u8]> {
+    tail.windows(4).enumerate().rev().filter(|(_, kind)| *kind == b"moof").find_map(|(at, _)| {
+        let start = at.checked_sub(4)?;
+        let header = Header::parse(&tail[start..])?;
+        let end = start.checked_add(usize::try_from(header.length?).ok()?)?;
+        // What is in the media may look like a box; the box within comes first (§8.8.4).
+        let content = tail.get(start + header.head as usize..end)?;
+        children(content).next().filter(|(kind, _)| kind == b"mfhd").map(|_| content)
+    })
+}
+
+/// Where the bytes begin and end that a player reads of a fragment before it shows its first picture; of the content of
+/// a `moof` that begins at an offset.
+pub fn opening(moof: &[u8], offset: u64, movie: &Movie) -> Vec<(u64, u64)> {
+    let (mut spans, mut follow) = (Vec::new(), offset);
+    for (_, traf) in children(moof).filter(|(kind, _)| kind == b"traf").take(movie.tracks.len()) {
+        let Some((track, header)) = track_header(traf, movie) else { continue };
+        // §8.8.7.1: media of the first track count from the box, of others from where those of the one before end.
+        let base = header.base.unwrap_or(if header.counts_from_box { offset } else { follow });
+        let mut left = if track.is_video() { PICTURES_AHEAD + 1 } else { SOUNDS_AHEAD };
+        let mut at = base;
+        for (_, trun) in children(traf).filter(|(kind, _)| kind == b"trun") {
+            let Some(run) = Samples::parse(trun) else { break };
+            let start = run.offset.map_or(at, |offset| base.saturating_add_signed(offset));
+            let taken = run.bytes(left, header.size);
+            if left > 0 && taken > 0 && track.is_media() {
+                spans.push((start, start.saturating_add(taken)));
+            }
+            left = left.saturating_sub(run.count);
+            at = start.saturating_add(run.bytes(u64::MAX, header.size));
+        }
+        follow = at;
+    }
+    spans
+}
+
 struct Run {
     start: u64,
     samples: u64,
@@ -109,33 +149,137 @@ struct Run {
 }
 
 fn track_fragment<'a, 'b>(traf: &[u8], movie: &'b Movie<'a>) -> Option<(&'b Trak<'a>, Run)> {
-    let (_, flags, mut cursor) = full(child(traf, b"tfhd")?)?;
-    let id = cursor.be(4)?;
-    let track = movie.tracks.iter().find(|track| track.id == id)?;
-    cursor.skip(if flags & 1 != 0 { 8 } else { 0 } + if flags & 2 != 0 { 4 } else { 0 })?;
-    let default = if flags & 8 != 0 { cursor.be(4)? } else { track.default_duration };
+    let (track, header) = track_header(traf, movie)?;
     let (version, _, mut cursor) = full(child(traf, b"tfdt")?)?;
     let mut run = Run { start: cursor.be(if version == 1 { 8 } else { 4 })?, samples: 0, ticks: 0 };
     for (_, trun) in children(traf).filter(|(kind, _)| kind == b"trun") {
-        let (samples, ticks) = durations(trun, default)?;
-        run.samples = run.samples.saturating_add(samples);
-        run.ticks = run.ticks.saturating_add(ticks);
+        let samples = Samples::parse(trun)?;
+        run.samples = run.samples.saturating_add(samples.count);
+        run.ticks = run.ticks.saturating_add(samples.sum(samples.duration_at, u64::MAX, header.duration));
     }
     Some((track, run))
 }
 
-/// Samples and ticks of one `trun` (§8.8.8).
-fn durations(trun: &[u8], default: u64) -> Option<(u64, u64)> {
-    let (_, flags, mut cursor) = full(trun)?;
-    let count = cursor.be(4)?;
-    cursor.skip(if flags & 1 != 0 { 4 } else { 0 } + if flags & 4 != 0 { 4 } else { 0 })?;
-    if flags & 0x100 == 0 {
-        return Some((count, count * default));
+/// Defaults for the samples of a track in a fragment.
+struct TrackHeader {
+    /// From where the offsets of runs count, if that is told.
+    base: Option<u64>,
+    counts_from_box: bool,
+    duration: u64,
+    size: u64,
+}
+
+/// The track of a `traf` and what its `tfhd` says (§8.8.7).
+fn track_header<'a, 'b>(traf: &[u8], movie: &'b Movie<'a>) -> Option<(&'b Trak<'a>, TrackHeader)> {
+    let (_, flags, mut cursor) = full(child(traf, b"tfhd")?)?;
+    let id = cursor.be(4)?;
+    let track = movie.tracks.iter().find(|track| track.id == id)?;
+    let base = if flags & 1 != 0 { Some(cursor.be(8)?) } else { None };
+    cursor.skip(if flags & 2 != 0 { 4 } else { 0 })?;
+    let duration = if flags & 8 != 0 { cursor.be(4)? } else { track.default_duration };
+    let size = if flags & 0x10 != 0 { cursor.be(4)? } else { track.default_size };
+    Some((track, TrackHeader { base, counts_from_box: flags & 0x2_0000 != 0, duration, size }))
+}
+
+/// The samples of one `trun` (§8.8.8).
+struct Samples<'a> {
+    count: u64,
+    /// Where they begin, from the base of the track.
+    offset: Option<i64>,
+    rows: &'a [u8],
+    width: usize,
+    /// Where duration and size stand in a row.
+    duration_at: Option<usize>,
+    size_at: Option<usize>,
+}
+
+impl Samples<'_> {
+    fn parse(trun: &[u8]) -> Option<Samples<'_>> {
+        let (_, flags, mut cursor) = full(trun)?;
+        let count = cursor.be(4)?;
+        let offset = if flags & 1 != 0 { Some(i64::from(cursor.be32()? as i32)) } else { None };
+        cursor.skip(if flags & 4 != 0 { 4 } else { 0 })?;
+        let has_duration = flags & 0x100 != 0;
+        Some(Samples {
+            count,
+            offset,
+            rows: cursor.rest(),
+            width: (flags >> 8 & 15).count_ones() as usize * 4,
+            duration_at: has_duration.then_some(0),
+            size_at: (flags & 0x200 != 0).then_some(if has_duration { 4 } else { 0 }),
+        })
     }
-    let width = (flags >> 8 & 15).count_ones() as usize * 4;
-    let mut ticks = 0u64;
-    for row in cursor.rest().chunks_exact(width).take(count as usize) {
-        ticks = ticks.saturating_add(be_at(row, 0, 4)?);
+
+    /// Bytes of the first samples, at most so many.
+    fn bytes(&self, most: u64, default: u64) -> u64 {
+        self.sum(self.size_at, most, default)
     }
-    Some((count, ticks))
+
+    /// What stands there in the rows of the first samples in all, or the default for each of them.
+    fn sum(&self, at: Option<usize>, most: u64, default: u64) -> u64 {
+        let count = self.count.min(most);
+        let Some(at) = at else { return count.saturating_mul(default) };
+        let rows = self.rows.chunks_exact(self.width).take(usize::try_from(count).unwrap_or(usize::MAX));
+        rows.fold(0u64, |sum, row| sum.saturating_add(be_at(row, at, 4).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
+    }
+
+    fn numbers(numbers: &[u32]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+    }
+
+    /// A track of a movie: its number, what handles it, and what `trex` says of the bytes of a sample.
+    fn track(id: u32, handler: &[u8; 4], size: u32) -> (Vec<u8>, Vec<u8>) {
+        let tkhd = boxed(b"tkhd", &[numbers(&[0, 0, 0, id]), vec![0; 68]].concat());
+        let mdhd = boxed(b"mdhd", &numbers(&[0, 0, 0, 1000, 0, 0]));
+        let hdlr = boxed(b"hdlr", &[&[0; 8][..], handler, &[0; 12]].concat());
+        let trex = boxed(b"trex", &numbers(&[0, id, 1, 40, size, 0]));
+        (boxed(b"trak", &[tkhd, boxed(b"mdia", &[mdhd, hdlr].concat())].concat()), trex)
+    }
+
+    fn traf(tfhd: &[u32], truns: &[&[u32]]) -> Vec<u8> {
+        let truns: Vec<u8> = truns.iter().flat_map(|trun| boxed(b"trun", &numbers(trun))).collect();
+        boxed(b"traf", &[boxed(b"tfhd", &numbers(tfhd)), truns].concat())
+    }
+
+    #[test]
+    fn what_a_fragment_begins_with() {
+        let (picture, picture_defaults) = track(1, b"vide", 0);
+        let (sound, sound_defaults) = track(2, b"soun", 10);
+        let mvex = boxed(b"mvex", &[picture_defaults, sound_defaults].concat());
+        let moov = [picture, sound, mvex].concat();
+        let movie = Movie::parse(&moov);
+        assert_eq!(movie.tracks.len(), 2);
+        // Twelve pictures of 100 bytes in two runs with sizes, then thirty frames of sound of the default size.
+        let sizes = |count: u32, offset: u32| [&[0x201, count, offset][..], &vec![100; count as usize]].concat();
+        let pictures = |flags| traf(&[flags, 1], &[&sizes(5, 500), &sizes(7, 1_000)]);
+        let told = traf(&[0x2_0000, 2], &[&[1, 30, 1_700]]);
+        let follows = traf(&[0, 2], &[&[0, 30]]);
+        let elsewhere = traf(&[1, 2, 0, 9_000], &[&[1, 30, 5]]);
+        for (second, expected) in [(told, 8_700), (follows, 8_700), (elsewhere, 9_005)] {
+            let moof = [boxed(b"mfhd", &[0; 8]), pictures(0x2_0000), second].concat();
+            let spans = opening(&moof, 7_000, &movie);
+            assert_eq!(spans, [(7_500, 8_000), (8_000, 8_400), (expected, expected + 160)]);
+        }
+        assert!(opening(&traf(&[0, 7], &[&[0, 30]]), 0, &movie).is_empty());
+    }
+
+    #[test]
+    fn the_last_fragment_of_a_tail() {
+        let fragment = |number| boxed(b"moof", &boxed(b"mfhd", &[0, 0, 0, 0, 0, 0, 0, number]));
+        let (moof, last) = (fragment(1), fragment(2));
+        let false_one = boxed(b"moof", b"media that look like a box");
+        let cut = &moof[..20];
+        let tail = [&b"media"[..], &moof, b"media", &last, b"media", &false_one, cut].concat();
+        assert_eq!(last_fragment(&tail), Some(&last[8..]));
+        assert_eq!((last_fragment(cut), last_fragment(b"moof"), last_fragment(b"")), (None, None, None));
+    }
 }

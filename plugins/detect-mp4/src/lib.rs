@@ -1,7 +1,7 @@
 //! ISO base media files: MP4, QuickTime, 3GPP, fragmented MP4 (ISO/IEC 14496-12).
 //!
 //! Owns: finding the movie box wherever it is by hopping from box to box, what it says of tracks, the byte positions
-//! of key frames, segment indexes of fragmented files.
+//! of key frames, segment indexes of fragmented files, which media a player reads before it shows a picture.
 //! Leaves to others: fetching (the host), samples, decryption, pictures such as HEIF and AVIF.
 //!
 //! Invariant: the media itself is never asked for; a whole film costs at most three rounds when its movie box lies at
@@ -31,10 +31,21 @@ const MAX_SIDX: usize = 16;
 const MAX_SIDX_BYTES: u64 = 1 << 20;
 /// The random access table at the end of a fragmented file is read up to here.
 const MAX_MFRA: u64 = 4 << 20;
-/// What is named around the position where the player will start, for each place it has to read from.
-const START_BYTES: u64 = 1 << 20;
-/// Places to read from at the start, at most.
-const MAX_STARTS: usize = 16;
+/// The box of a fragment is read up to here.
+const MAX_MOOF: u64 = 1 << 20;
+/// Where the last fragment of a file without an index is looked for: the second time for one of large pictures.
+const TAILS: [u64; 2] = [READ_AHEAD, 2 << 20];
+/// What is named for each place that a player reads from, at most: a film of a high rate may have more since its last key
+/// frame.
+const MAX_SPAN_BYTES: u64 = 4 << 20;
+/// Places that are closer together are one: a request more takes longer than these bytes.
+const NEAR_BYTES: u64 = 64 << 10;
+/// Places to read from at one time, at most.
+const MAX_SPANS: usize = 16;
+/// What is named of a fragment at the position where the player will start, at least and at most.
+const FRAGMENT_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=1 << 20;
+/// What is named at the end of the fragment before, where the sound of the first picture's time may be.
+const SOUND_BYTES: u64 = 256 << 10;
 
 /// FFmpeg's name for the family.
 const FORMAT: &str = "mov,mp4,m4a,3gp,3g2,mj2";
@@ -83,7 +94,8 @@ struct File {
     ftyp: Option<Place>,
     moov: Option<Place>,
     sidx: Vec<Place>,
-    fragments: bool,
+    /// The first one.
+    fragment: Option<Place>,
 }
 
 impl File {
@@ -116,11 +128,11 @@ impl File {
                 }
                 b"moov" if file.moov.is_none() => file.moov = Some(place),
                 b"sidx" if file.sidx.len() < MAX_SIDX => file.sidx.push(place),
-                b"moof" => file.fragments = true,
+                b"moof" => file.fragment = Some(place),
                 _ => {}
             }
             let media = matches!(&header.kind, b"moof" | b"mdat");
-            if file.fragments || (media && file.moov.is_some()) || end == u64::MAX {
+            if file.fragment.is_some() || (media && file.moov.is_some()) || end == u64::MAX {
                 break;
             }
             (at, last) = (end, header.kind);
@@ -130,7 +142,7 @@ impl File {
 
     /// Whether what was found is worth describing.
     fn verdict(self, subject: &Subject, reached: u64) -> Result<Option<File>, Stop> {
-        if self.moov.is_some() || self.fragments || !self.sidx.is_empty() {
+        if self.moov.is_some() || self.fragment.is_some() || !self.sidx.is_empty() {
             return Ok(Some(self));
         }
         let Some(brand) = self.brand.filter(|brand| !PICTURE_BRANDS.contains(&brand)) else { return Ok(None) };
@@ -158,30 +170,29 @@ fn describe_movie(subject: &Subject, file: &File, moov: Place, layout: &mut Layo
     if let Some(track) = movie.leading() {
         layout.seek = track.points(MAX_SEEK);
     }
-    name_start(subject, &movie, layout);
+    name_spans(subject, movie.opening(0), "media", layout);
+    if let Some(start_ms) = subject.start_ms() {
+        name_spans(subject, movie.opening(start_ms), "start", layout);
+    }
     layout.seek.retain(|point| subject.size().is_none_or(|size| point.offset < size));
     Ok(())
 }
 
-/// Names the bytes around the position where the player will start: tracks that lie apart are read apart.
-fn name_start(subject: &Subject, movie: &Movie, layout: &mut Layout) {
-    let Some(start_ms) = subject.start_ms() else { return };
-    let mut offsets: Vec<u64> = movie
-        .tracks
-        .iter()
-        .filter(|track| track.is_media())
-        .filter_map(|track| before(&track.points(MAX_SEEK), start_ms))
-        .collect();
-    offsets.sort_unstable();
-    offsets.dedup_by(|next, kept| *next - *kept < START_BYTES);
-    for offset in offsets.into_iter().take(MAX_STARTS) {
-        let end = subject.size().unwrap_or(u64::MAX).min(offset.saturating_add(START_BYTES));
-        layout.need_first(offset, end.saturating_sub(offset), "start");
+/// Names places from where they begin to where they end; tracks that lie apart are read apart.
+fn name_spans(subject: &Subject, mut spans: Vec<(u64, u64)>, what: &str, layout: &mut Layout) {
+    let size = subject.size().unwrap_or(u64::MAX);
+    spans.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in spans {
+        let end = end.min(start.saturating_add(MAX_SPAN_BYTES)).min(size);
+        match joined.last_mut().filter(|(_, last)| start <= last.saturating_add(NEAR_BYTES)) {
+            Some((_, last)) => *last = end.max(*last),
+            None => joined.push((start, end)),
+        }
     }
-}
-
-fn before(points: &[SeekPoint], time_ms: u64) -> Option<u64> {
-    points[..points.partition_point(|point| point.time_ms <= time_ms)].last().or(points.first()).map(|p| p.offset)
+    for (start, end) in joined.into_iter().take(MAX_SPANS) {
+        layout.need_first(start, end.saturating_sub(start).min(MAX_SPAN_BYTES), what);
+    }
 }
 
 /// A fragmented film: the index is a `sidx` at the head or an `mfra` at the tail.
@@ -191,12 +202,38 @@ fn describe_fragments(subject: &Subject, file: &File, movie: &Movie, layout: &mu
     if file.sidx.is_empty() {
         read_mfra(subject, movie, layout)?;
     }
-    if let (Some(start_ms), Some(size)) = (subject.start_ms(), subject.size())
-        && let Some(offset) = before(&layout.seek, start_ms)
-    {
-        layout.need_first(offset, START_BYTES.min(size.saturating_sub(offset)), "start");
+    if let Some(place) = file.fragment.filter(|place| place.length <= MAX_MOOF) {
+        let bytes = subject.read(place.offset, place.length)?;
+        let content = bytes.get(place.head as usize..).unwrap_or_default();
+        let mut spans = fragment::opening(content, place.offset, movie);
+        spans.push((place.offset, place.offset + place.length));
+        name_spans(subject, spans, "media", layout);
+    }
+    if let Some(start_ms) = subject.start_ms() {
+        let spans = around(&layout.seek, start_ms);
+        name_spans(subject, spans, "start", layout);
     }
     Ok(())
+}
+
+/// What is read of the fragments at a time: the one of that time, and the one before for its sound. Fragments begin with
+/// key frames, and sound is cut where one of its frames ends.
+fn around(fragments: &[SeekPoint], time_ms: u64) -> Vec<(u64, u64)> {
+    let index = fragments.partition_point(|point| point.time_ms <= time_ms).saturating_sub(1);
+    let Some(point) = fragments.get(index) else { return Vec::new() };
+    let next = fragments.get(index + 1).map_or(u64::MAX, |next| next.offset);
+    let length = next.saturating_sub(point.offset).clamp(*FRAGMENT_BYTES.start(), *FRAGMENT_BYTES.end());
+    let mut spans = vec![(point.offset, point.offset.saturating_add(length))];
+    let before = index.checked_sub(1).map(|before| fragments[before].offset);
+    match before.and_then(|before| Some((before, point.offset.checked_sub(before)?))) {
+        Some((before, length)) if length <= *FRAGMENT_BYTES.end() => spans.push((before, point.offset)),
+        Some((before, _)) => {
+            spans.push((before, before.saturating_add(READ_AHEAD)));
+            spans.push((point.offset - SOUND_BYTES, point.offset));
+        }
+        None => {}
+    }
+    spans
 }
 
 fn read_sidx(subject: &Subject, file: &File, leading: Option<u64>, layout: &mut Layout) -> Result<(), Stop> {
@@ -222,7 +259,7 @@ fn read_mfra(subject: &Subject, movie: &Movie, layout: &mut Layout) -> Result<()
     let Some(size @ 16..) = subject.size() else { return Ok(()) };
     subject.want(&[(size.saturating_sub(READ_AHEAD), READ_AHEAD)])?;
     let Some(length) = fragment::mfra_length(&subject.exact(size - 16, 16)?).filter(|length| *length <= size) else {
-        return Ok(());
+        return read_last_fragment(subject, movie, size, layout);
     };
     if length > MAX_MFRA {
         return Ok(());
@@ -240,14 +277,36 @@ fn read_mfra(subject: &Subject, movie: &Movie, layout: &mut Layout) -> Result<()
         let Some(header) = Header::parse(&head).filter(|header| &header.kind == b"moof") else { return Ok(()) };
         let length = header.length.unwrap_or(0).min(start - last).min(READ_AHEAD);
         let bytes = subject.read(last, length)?;
-        let end = fragment::end(bytes.get(header.head as usize..).unwrap_or_default(), movie);
-        layout.duration_ms = end.duration_ms;
-        let video = layout.tracks.iter_mut().find(|track| track.kind == "video" && track.frame_rate.is_none());
-        if let (Some(track), Some(rate)) = (video, end.frame_rate) {
-            track.pictures_per_second(rate);
+        read_end(bytes.get(header.head as usize..).unwrap_or_default(), movie, layout);
+    }
+    Ok(())
+}
+
+/// A file without an index ends with a fragment; that is looked for only where nothing else tells how long the film is.
+fn read_last_fragment(subject: &Subject, movie: &Movie, size: u64, layout: &mut Layout) -> Result<(), Stop> {
+    // A player looks for an index there, too.
+    let look = READ_AHEAD.min(size);
+    layout.need_first(size - look, look, "tail");
+    for length in TAILS.into_iter().filter(|_| layout.duration_ms.is_none()) {
+        let start = size.saturating_sub(length);
+        subject.want(&[(start, length)])?;
+        let tail = subject.read(start, length)?;
+        if let Some(moof) = fragment::last_fragment(&tail) {
+            read_end(moof, movie, layout);
+            break;
         }
     }
     Ok(())
+}
+
+/// The content of the last fragment's box tells how long the film is.
+fn read_end(moof: &[u8], movie: &Movie, layout: &mut Layout) {
+    let end = fragment::end(moof, movie);
+    layout.duration_ms = end.duration_ms;
+    let video = layout.tracks.iter_mut().find(|track| track.kind == "video" && track.frame_rate.is_none());
+    if let (Some(track), Some(rate)) = (video, end.frame_rate) {
+        track.pictures_per_second(rate);
+    }
 }
 
 /// Fragments without a movie box, as a player gets them beside an initialisation segment.

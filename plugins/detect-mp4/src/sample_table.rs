@@ -65,6 +65,65 @@ impl<'a> SampleTable<'a> {
         }
     }
 
+    /// The last sample whose decoding begins at a time or before it; the last of all where the time is beyond the end.
+    pub fn sample_at(&self, time: u64) -> u64 {
+        let (mut sample, mut start) = (0u64, 0u64);
+        for row in self.stts.chunks_exact(8) {
+            let (count, delta) = pair(row);
+            let end = start.saturating_add(count * delta);
+            if time < end {
+                return sample + (time - start) / delta.max(1);
+            }
+            (sample, start) = (sample.saturating_add(count), end);
+        }
+        sample.saturating_sub(1)
+    }
+
+    /// The last sample from which a decoder can start that is shown at a time or before it, and when its decoding begins;
+    /// the first such sample where all are later.
+    pub fn start_before(&self, time: u64) -> Option<(u64, u64)> {
+        let Some(stss) = self.stss else {
+            let sample = self.sample_at(time);
+            return Some((sample, Clock::new(self.stts).time(sample)?));
+        };
+        let (mut clock, mut shift) = (Clock::new(self.stts), Clock::new(self.ctts));
+        let (mut found, mut next) = (None, 0);
+        for row in stss.chunks_exact(4) {
+            let Some(sample) = be_at(row, 0, 4)?.checked_sub(1).filter(|sample| *sample >= next) else { break };
+            next = sample + 1;
+            let Some(decoded) = clock.time(sample) else { break };
+            if found.is_some() && decoded.saturating_add_signed(shift.value(sample)) > time {
+                break;
+            }
+            found = Some((sample, decoded));
+        }
+        found
+    }
+
+    /// Where the bytes of samples begin and end, as far as there are so many.
+    pub fn span(&self, first: u64, last: u64) -> Option<(u64, u64)> {
+        let mut places = Places::new(self);
+        let start = places.offset(first)?;
+        let end = start.checked_add(self.size(first)?)?;
+        let last = last.min(self.count().checked_sub(1)?);
+        let reached = (last > first).then(|| places.offset(last)?.checked_add(self.size(last)?)).flatten();
+        Some((start, reached.unwrap_or(end).max(end)))
+    }
+
+    fn count(&self) -> u64 {
+        match self.sizes {
+            Sizes::Fixed { count, .. } => count,
+            Sizes::Each(table) => (table.len() / 4) as u64,
+        }
+    }
+
+    fn size(&self, sample: u64) -> Option<u64> {
+        match self.sizes {
+            Sizes::Fixed { size, count } => (sample < count).then_some(size),
+            Sizes::Each(table) => be_at(table, usize::try_from(sample).ok()?.checked_mul(4)?, 4),
+        }
+    }
+
     /// Times and offsets from which a decoder can start: the sync samples, or about one in `pace` ticks where each
     /// sample is one. At most `most`, evenly spread; they end where the tables stop making sense.
     pub fn starts(&self, most: usize, pace: u64) -> Vec<(u64, u64)> {
@@ -257,6 +316,24 @@ mod tests {
         assert_eq!(SampleTable::parse(&stbl).starts(9, 0), every);
         assert_eq!(SampleTable::parse(&stbl).starts(9, 110), [every[0], every[2], every[4]]);
         assert_eq!(SampleTable::parse(&stbl).starts(2, 0), [every[0], every[4]]);
+    }
+
+    #[test]
+    fn samples_at_times() {
+        let stbl = table(&[SIZES, CHUNKS, OFFSETS, TIMES, (b"stss", &[0, 2, 1, 4])]);
+        let table_of_all = table(&[SIZES, CHUNKS, OFFSETS, TIMES]);
+        let (keys, all) = (SampleTable::parse(&stbl), SampleTable::parse(&table_of_all));
+        for (time, sample, key) in [(0, 0, (0, 0)), (199, 1, (0, 0)), (300, 3, (3, 300)), (9_999, 5, (3, 300))] {
+            assert_eq!((keys.sample_at(time), keys.start_before(time)), (sample, Some(key)), "{time}");
+            assert_eq!(all.start_before(time).map(|(sample, _)| sample), Some(sample), "{time}");
+        }
+        let spans = [(0, 0), (1, 2), (0, 99), (5, 2), (6, 6)].map(|(first, last)| keys.span(first, last));
+        let expected = [Some((1000, 1010)), Some((1010, 2030)), Some((1000, 4060)), Some((4000, 4060)), None];
+        assert_eq!(spans, expected);
+        let late: (&[u8; 4], &[u32]) = (b"ctts", &[0, 1, 6, 50]);
+        let stbl = table(&[SIZES, CHUNKS, OFFSETS, TIMES, late, (b"stss", &[0, 2, 1, 4])]);
+        let shown = SampleTable::parse(&stbl);
+        assert_eq!([0, 349, 350].map(|time| shown.start_before(time)), [Some((0, 0)), Some((0, 0)), Some((3, 300))]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use detect_mp4::Mp4;
 use mediahost_plugin_sdk::detect::testing::{
-    Look, Media, Sparse, agree, check_layout, hostile, key_frames, look, look_as, probe,
+    Look, Media, Sparse, agree, check_layout, hostile, key_frames, look, look_as, packets, probe,
 };
 use mediahost_plugin_sdk::detect::{Layout, Stop};
 
@@ -141,6 +141,117 @@ fn the_start_position_is_named() {
     assert!(start.offset <= key_frame.offset && key_frame.offset < start.offset + start.length);
 }
 
+/// What is named by `what`, from where it begins to where it ends.
+fn spans(layout: &Layout, what: &str) -> Vec<(u64, u64)> {
+    let named = layout.first.iter().filter(|range| range.what == what);
+    named.map(|range| (range.offset, range.offset + range.length)).collect()
+}
+
+fn at(bytes: &[u8], start_ms: u64) -> Layout {
+    let layout = look_as::<Mp4>(bytes, &Look { start_ms: Some(start_ms), ..Look::default() }).unwrap().layout.unwrap();
+    check_layout(&layout, bytes.len() as u64);
+    layout
+}
+
+/// From the key frame, and the sound of its time, to some pictures behind the wanted one, however long they are.
+#[test]
+fn pictures_are_named_to_their_end() {
+    let media = Media::new("mp4-exact");
+    let film = format!("{PICTURE},noise=alls=80:all_seed=7,scale=960:540 {SOUND} -c:v libx264 -preset ultrafast");
+    let path = media.make("film.mp4", &format!("{film} -g 50 -c:a aac -shortest -movflags faststart"));
+    let bytes = std::fs::read(&path).unwrap();
+    let (pictures, sounds) = (packets(&path, "v:0"), packets(&path, "a:0"));
+    assert!(pictures[1].1 - pictures[0].1 > 50_000, "{pictures:?}");
+    let layout = at(&bytes, 3_000);
+    for (what, key, wanted) in [("media", 0, 0), ("start", 50, 75)] {
+        let [(start, end)] = spans(&layout, what)[..] else { panic!("{what}: {:?}", layout.first) };
+        let sound = sounds.iter().rfind(|(ms, _)| *ms <= pictures[key].0).unwrap().1;
+        assert!(
+            start <= pictures[key].1.min(sound) && start + 20_000 > pictures[key].1,
+            "{what}: {start} {sound} {}",
+            pictures[key].1
+        );
+        let behind = pictures[wanted + 8].1..pictures[wanted + 11].1;
+        assert!(behind.contains(&end), "{what}: to {end} and not {behind:?}");
+    }
+    assert_eq!(spans(&layout, "media"), spans(&look::<Mp4>(&bytes).unwrap().layout.unwrap(), "media"));
+}
+
+/// Tracks one behind the other are named one by one.
+#[test]
+fn sound_that_lies_elsewhere_is_named_apart() {
+    let media = Media::new("mp4-apart");
+    let film = format!("{PICTURE} {SOUND} -c:v libx264 -g 25 -b:v 2M -c:a aac -shortest -max_interleave_delta 0");
+    let path = media.make(
+        "film.mp4",
+        &format!("{film} -movflags frag_keyframe+empty_moov+default_base_moof -frag_duration 4000000"),
+    );
+    let layout = look::<Mp4>(&std::fs::read(&path).unwrap()).unwrap().layout.unwrap();
+    let named = spans(&layout, "media");
+    let is_named = |at: u64| named.iter().any(|(start, end)| (*start..*end).contains(&at));
+    for stream in ["v:0", "a:0"] {
+        assert!(is_named(packets(&path, stream)[0].1), "{stream}: {named:?}");
+    }
+}
+
+/// Empty edits delay the pictures, so that another key frame is the last one before the time.
+#[test]
+fn a_delay_by_edits_counts() {
+    let media = Media::new("mp4-delay");
+    let late = "-f lavfi -itsoffset 0.1 -i testsrc2=s=160x90:r=25:d=4";
+    let path =
+        media.make("film.mp4", &format!("{SOUND} {late} -map 1:v -map 0:a -fps_mode passthrough {H264} -c:a aac"));
+    let bytes = std::fs::read(&path).unwrap();
+    let keys = key_frames(&path);
+    assert!(keys[2].0 > 2_050, "{keys:?}");
+    assert_eq!(look::<Mp4>(&bytes).unwrap().layout.unwrap().seek[2].time_ms, keys[2].0);
+    for (start_ms, key) in [(2_000, 1), (2_200, 2)] {
+        let (start, _) = spans(&at(&bytes, start_ms), "start")[0];
+        assert!(start <= keys[key].1 && start > keys[key - 1].1, "{start_ms} ms: {start} of {keys:?}");
+    }
+}
+
+/// The sound of a fragment's first picture may be at the end of the fragment before; that is named whole if it is short.
+#[test]
+fn the_fragment_before_is_named_too() {
+    let media = Media::new("mp4-before");
+    let sidx = "-movflags frag_keyframe+empty_moov+default_base_moof+global_sidx";
+    for (name, codec) in [("short.mp4", H264), ("long.mp4", "-c:v libx264 -preset ultrafast -qp 0 -g 25")] {
+        let noise = format!("{PICTURE},noise=alls=90:allf=t:all_seed=7,scale=480:270");
+        let bytes =
+            std::fs::read(media.make(name, &format!("{noise} {SOUND} {codec} -c:a aac -shortest {sidx}"))).unwrap();
+        let layout = at(&bytes, 2_500);
+        let key = layout.seek_before(2_500).unwrap().offset;
+        let before = layout.seek_before(1_500).unwrap().offset;
+        let named = spans(&layout, "start");
+        let holds = |from: u64, to: u64| named.iter().any(|(start, end)| *start <= from && to <= *end);
+        assert!(
+            holds(before, before + 4_096) && holds(key - 4_096, key + 4_096),
+            "{name}: {before} {key} in {named:?}"
+        );
+        let is_long = key - before > 1 << 20;
+        assert_eq!((is_long, named.len()), (name == "long.mp4", if is_long { 2 } else { 1 }), "{name}: {named:?}");
+    }
+}
+
+#[test]
+fn fragments_without_an_index_end_with_one_that_tells_the_time() {
+    let media = Media::new("mp4-bare");
+    let bare = "-movflags frag_keyframe+empty_moov+default_base_moof+skip_trailer";
+    for (name, picture) in [
+        ("short.mp4", PICTURE.to_string()),
+        // Its last fragment is longer than the first look.
+        ("long.mp4", format!("{PICTURE},noise=alls=60:allf=t:all_seed=7,scale=480:270")),
+    ] {
+        check(
+            &media,
+            name,
+            &format!("{picture} {SOUND} {H264} -c:a aac -shortest {bare}"),
+            ("video/mp4", &["moov"], 0),
+        );
+    }
+}
+
 /// The media of a film of 6 GB is hopped over, whatever the sizes are written in.
 #[test]
 fn long_films_cost_three_rounds() {
@@ -180,9 +291,12 @@ fn a_film_without_its_movie_box_is_damaged() {
 #[test]
 fn broken_copies() {
     let media = Media::new("mp4-broken");
-    for (name, flags) in
-        [("tail.mp4", "faststart"), ("mfra.mp4", "frag_keyframe+empty_moov"), ("sidx.mp4", "dash+global_sidx")]
-    {
+    for (name, flags) in [
+        ("tail.mp4", "faststart"),
+        ("mfra.mp4", "frag_keyframe+empty_moov"),
+        ("sidx.mp4", "dash+global_sidx"),
+        ("bare.mp4", "frag_keyframe+empty_moov+skip_trailer"),
+    ] {
         let film = format!("-f lavfi -i testsrc2=s=64x36:r=10:d=2 {SOUND} {H264} -c:a aac -t 2 -movflags {flags}");
         hostile::<Mp4>(&std::fs::read(media.make(name, &film)).unwrap());
     }

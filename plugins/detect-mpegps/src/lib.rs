@@ -10,6 +10,7 @@ mod packs;
 mod stream;
 
 use mediahost_plugin_sdk::container_detector;
+use mediahost_plugin_sdk::detect::opening::{self, listless_bytes};
 use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
 use mediahost_plugin_sdk::detect::stamp::{WRAP, since};
 use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
@@ -18,9 +19,9 @@ use stream::Survey;
 
 /// What may stand in front of the first pack.
 const MAX_JUNK: u64 = 4096;
-/// What a player reads to find streams and their first pictures, and what is read here at most.
+/// Where streams and their first pictures are looked for.
 const HEAD_BYTES: u64 = 1 << 20;
-/// What a player reads to find the last time stamps.
+/// Where the last time stamps are looked for.
 const TAIL_BYTES: u64 = 1 << 20;
 /// What is enough of the tail unless the bit rate is very high.
 const TAIL_GUESS: u64 = 256 << 10;
@@ -48,11 +49,14 @@ impl Detector for MpegPs {
         let survey = Survey::of(&subject.read(0, HEAD_BYTES)?);
         let mut layout = Layout::new("mpeg").media_type("video/mpeg");
         layout.tracks = survey.tracks();
-        layout.need_first(0, subject.size().unwrap_or(HEAD_BYTES).min(HEAD_BYTES), "head");
         if let Some(size) = subject.size() {
             layout.duration_ms = duration_ms(subject, &survey, size)?;
+        }
+        let head = listless_bytes(subject.size(), layout.duration_ms);
+        layout.need_first(0, head, "head");
+        if let Some(size) = subject.size() {
             name_start(subject, &mut layout, &survey, size)?;
-            let start = size.saturating_sub(TAIL_BYTES).max(HEAD_BYTES.min(size));
+            let start = size.saturating_sub(opening::TAIL_BYTES).max(head);
             layout.need_first(start, size - start, "tail");
         }
         layout.estimate_bit_rate(subject.size());

@@ -128,6 +128,25 @@ fn junk_at_the_head_and_cut_tails() {
     assert_eq!((tiny.tracks[0].width, tiny.first.len()), (Some(352), 1));
 }
 
+/// Five seconds and a little more are named of the head, as players look at them, and little of the tail.
+#[test]
+fn the_head_depends_on_the_rate() {
+    let media = Media::new("ps-head");
+    for (name, size, rate, expected) in
+        [("low.vob", "96x64", "300k", 512 << 10..=512 << 10), ("high.vob", "352x288", "4M", 2 << 20..=3 << 20)]
+    {
+        let film = format!("-f lavfi -i testsrc2=s={size}:r=25:d=14 -vf noise=alls=40:allf=t -c:v mpeg2video -f vob");
+        let bytes =
+            std::fs::read(media.make(name, &format!("{film} -b:v {rate} -maxrate {rate} -bufsize 1M"))).unwrap();
+        let layout = look::<MpegPs>(&bytes).unwrap().layout.unwrap();
+        let (head, tail) = (&layout.first[0], &layout.first[1]);
+        let size = bytes.len() as u64;
+        assert!(expected.contains(&head.length) && head.length >= size * 5 / 14, "{name}: {head:?} of {size}");
+        let expected = (size - head.length).min(256 << 10);
+        assert_eq!((tail.length, tail.offset + tail.length), (expected, size), "{name}");
+    }
+}
+
 /// Gigabytes between head and tail cost nothing, and time stamps may overflow on the way.
 #[test]
 fn long_films() {

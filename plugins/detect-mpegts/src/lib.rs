@@ -14,6 +14,7 @@ mod programme;
 mod stream;
 
 use mediahost_plugin_sdk::container_detector;
+use mediahost_plugin_sdk::detect::opening::{self, listless_bytes};
 use mediahost_plugin_sdk::detect::seek::{Probes, Reach, Search};
 use mediahost_plugin_sdk::detect::stamp::since;
 use mediahost_plugin_sdk::detect::{Detector, Layout, READ_AHEAD, SeekPoint, Stop, Subject};
@@ -21,9 +22,9 @@ use packets::Grid;
 use programme::Programme;
 use stream::Survey;
 
-/// What a player reads to find programmes and their first pictures, and what is read here at most.
+/// Where programmes and their first pictures are looked for.
 const HEAD_BYTES: u64 = 1 << 20;
-/// What a player reads to find the last time stamps.
+/// Where the last time stamps are looked for.
 const TAIL_BYTES: u64 = 1 << 20;
 /// What is enough of the tail unless the bit rate is very high.
 const TAIL_GUESS: u64 = 256 << 10;
@@ -43,11 +44,14 @@ impl Detector for MpegTs {
         let Some((programmes, survey)) = survey_head(subject, grid)? else { return Ok(None) };
         let mut layout = Layout::new("mpegts").media_type("video/mp2t");
         layout.tracks = programmes.iter().flat_map(|programme| programme.tracks(&survey)).collect();
-        layout.need_first(0, subject.size().unwrap_or(HEAD_BYTES).min(HEAD_BYTES), "head");
         if let Some(size) = subject.size() {
-            let start = size.saturating_sub(TAIL_BYTES).max(HEAD_BYTES.min(size));
-            layout.need_first(start, size - start, "tail");
             layout.duration_ms = duration_ms(subject, grid, &programmes, &survey, size)?;
+        }
+        let head = listless_bytes(subject.size(), layout.duration_ms);
+        layout.need_first(0, head, "head");
+        if let Some(size) = subject.size() {
+            let start = size.saturating_sub(opening::TAIL_BYTES).max(head);
+            layout.need_first(start, size - start, "tail");
             name_start(subject, &mut layout, grid, &programmes, &survey)?;
         }
         layout.estimate_bit_rate(subject.size());

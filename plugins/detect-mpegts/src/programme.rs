@@ -6,7 +6,7 @@ use mediahost_plugin_sdk::detect::Track;
 use mediahost_plugin_sdk::detect::bytes::Cursor;
 
 use crate::packets::Packet;
-use crate::stream::Survey;
+use crate::stream::{Survey, UNNAMED};
 
 /// Programmes of one stream, at most.
 const MAX_PROGRAMMES: usize = 64;
@@ -230,7 +230,7 @@ fn private(descriptors: &[u8]) -> (&'static str, &'static str) {
         0x56 => Some(("subtitle", "dvb_teletext")),
         _ => None,
     };
-    list(descriptors).find_map(by_tag).unwrap_or(("data", "bin_data"))
+    list(descriptors).find_map(by_tag).unwrap_or(("data", UNNAMED))
 }
 
 #[cfg(test)]

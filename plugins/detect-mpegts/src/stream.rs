@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use mediahost_plugin_sdk::detect::Track;
 use mediahost_plugin_sdk::detect::bytes::find;
-use mediahost_plugin_sdk::detect::codec::{Picture, Sound, ac3, adts, avc_sps, hevc_sps, mpeg_audio, mpeg_video};
+use mediahost_plugin_sdk::detect::codec::{
+    Picture, Sound, ac3, adts, avc_sps, hevc_sps, is_eac3, mpeg_audio, mpeg_video,
+};
 use mediahost_plugin_sdk::detect::stamp::{self, earlier, later};
 
 use crate::packets::Packet;
 use crate::programme::Programme;
 
+/// The codec of a stream that the tables do not name.
+pub const UNNAMED: &str = "bin_data";
 /// Bytes of a stream's first unit that are looked at for headers.
 const MAX_UNIT: usize = 4096;
 /// Units of one stream that are looked at before its headers are given up.
@@ -70,11 +74,15 @@ impl Survey {
         survey
     }
 
-    /// Whether nothing more is expected of the head: sizes, rates and a time stamp of each stream that plays.
+    /// Whether nothing more is expected of the head: sizes, rates and a time stamp of each stream that plays, and what a
+    /// stream is that the tables do not name.
     pub fn is_complete(&self, programmes: &[Programme]) -> bool {
         programmes.iter().flat_map(|programme| &programme.streams).all(|stream| {
             let seen = &self.streams[&stream.pid];
-            !is_media(stream.kind) || (seen.first_90k.is_some() && seen.has_headers())
+            match seen.kind {
+                _ if is_media(seen.kind) => seen.first_90k.is_some() && seen.has_headers(),
+                _ => seen.codec != UNNAMED || seen.units > 0,
+            }
         })
     }
 
@@ -101,7 +109,7 @@ impl Survey {
     /// Adds what the stream's headers say to its track.
     pub fn describe(&self, track: &mut Track) {
         let Some(seen) = u16::try_from(track.id).ok().and_then(|pid| self.streams.get(&pid)) else { return };
-        track.codec = seen.codec.into();
+        (track.kind, track.codec) = (seen.kind.into(), seen.codec.into());
         if let Some(picture) = seen.picture {
             track.picture(picture.width, picture.height);
             track.pictures_per_second(picture.frame_rate.unwrap_or(0.0));
@@ -137,7 +145,7 @@ impl Seen {
     fn has_headers(&self) -> bool {
         match self.codec {
             "h264" | "hevc" | "mpeg1video" | "mpeg2video" => self.picture.is_some(),
-            "aac" | "mp1" | "mp2" | "mp3" | "ac3" | "eac3" => self.sound.is_some(),
+            "aac" | "mp1" | "mp2" | "mp3" | "ac3" | "eac3" | UNNAMED => self.sound.is_some(),
             _ => true,
         }
     }
@@ -145,6 +153,9 @@ impl Seen {
     /// Looks for headers in the unit that was collected.
     fn look(&mut self) {
         let unit = std::mem::take(&mut self.unit);
+        if let Some(codec) = sound_of(&unit).filter(|_| self.codec == UNNAMED) {
+            (self.kind, self.codec) = ("audio", codec);
+        }
         match self.codec {
             "h264" => self.picture = self.picture.or_else(|| parameter_set(&unit, |nal| nal & 31 == 7, 1, avc_sps)),
             "hevc" => {
@@ -173,6 +184,16 @@ impl Seen {
             self.frame_90k = u64::from(samples) * 90_000 / u64::from(sound.sample_rate);
         }
     }
+}
+
+/// Sound that begins a unit of a stream that the tables do not name, as in packets of Blu-ray discs that hold what those
+/// do not know: a frame of AAC with another behind it or nothing, or one of AC-3.
+fn sound_of(unit: &[u8]) -> Option<&'static str> {
+    if let Some(frame) = adts(unit) {
+        let rest = unit.get(frame.length..)?;
+        return (rest.is_empty() || adts(rest).is_some_and(|next| next.sound == frame.sound)).then_some("aac");
+    }
+    ac3(unit).filter(|sound| sound.sample_rate > 0).map(|_| if is_eac3(unit) { "eac3" } else { "ac3" })
 }
 
 fn is_media(kind: &str) -> bool {
@@ -209,6 +230,26 @@ fn unit(payload: &[u8]) -> Option<(Option<u64>, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sound_that_no_table_names() {
+        // Eleven bytes of AAC at 48 kHz, two channels; AC-3 at 48 kHz.
+        let frame = [0xFF, 0xF1, 0x4C, 0x80, 0x01, 0x7F, 0xFC, 1, 2, 3, 4];
+        let two = [frame, frame].concat();
+        for (unit, expected) in [
+            (&frame[..], Some("aac")),
+            (&two, Some("aac")),
+            (&two[..18], Some("aac")),
+            (&two[..17], None),
+            (&two[..10], None),
+            (b"\x0B\x77\0\0\x14\x40\xE1\0", Some("ac3")),
+            (b"\x0B\x77", None),
+            (b"anything", None),
+            (b"", None),
+        ] {
+            assert_eq!(sound_of(unit), expected, "{unit:x?}");
+        }
+    }
 
     #[test]
     fn time_stamps_are_spread_over_five_bytes() {

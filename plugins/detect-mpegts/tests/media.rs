@@ -3,7 +3,7 @@
 use detect_mpegts::MpegTs;
 use mediahost_plugin_sdk::detect::Layout;
 use mediahost_plugin_sdk::detect::testing::{
-    Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, probe,
+    Media, Sparse, agree, agree_on_starts, check_layout, hostile, look, packets, probe,
 };
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=160x90:r=25:d=4";
@@ -55,6 +55,18 @@ fn blu_ray_packets() {
     check(&media, "film.m2ts", &format!("{film} -mpegts_m2ts_mode 1"));
 }
 
+/// AAC is none of the sounds of a disc, so that the tables call it private data.
+#[test]
+fn sound_that_no_table_names() {
+    let media = Media::new("ts-unnamed");
+    for (name, sound) in [("aac.m2ts", "-c:a aac"), ("surround.m2ts", "-c:a aac -ac 6")] {
+        let (layout, _) =
+            check(&media, name, &format!("{PICTURE} {SOUND} {H264} {sound} -shortest -mpegts_m2ts_mode 1"));
+        let track = layout.track_of("audio").unwrap();
+        assert_eq!((track.codec.as_str(), track.sample_rate), ("aac", Some(48_000)), "{name}");
+    }
+}
+
 /// A recording begins and ends anywhere; error correction makes packets of 204 bytes.
 #[test]
 fn other_grids() {
@@ -89,6 +101,24 @@ fn long_films_cost_three_rounds() {
     assert!(found.abs_diff(expected) < 150, "{found} ms, expected {expected}");
 }
 
+/// Five seconds and a little more are named of the head, as players look at them, and little of the tail.
+#[test]
+fn the_head_depends_on_the_rate() {
+    let media = Media::new("ts-head");
+    for (name, picture, expected) in [
+        ("low.ts", "-f lavfi -i testsrc2=s=160x90:r=25:d=40", 512 << 10..=512 << 10),
+        ("high.ts", "-f lavfi -i testsrc2=s=320x180:r=25:d=12 -vf noise=alls=40:allf=t -qp 38", 1 << 20..=5 << 20),
+    ] {
+        let path = media.make(name, &format!("{picture} {H264}"));
+        let bytes = std::fs::read(&path).unwrap();
+        let layout = look::<MpegTs>(&bytes).unwrap().layout.unwrap();
+        let (head, tail) = (&layout.first[0], &layout.first[1]);
+        let five_seconds = packets(&path, "v:0").iter().find(|(ms, _)| *ms >= 5_000).unwrap().1;
+        assert!(expected.contains(&head.length) && head.length >= five_seconds, "{name}: {head:?}, {five_seconds}");
+        assert_eq!((tail.length, tail.offset + tail.length), (256 << 10, bytes.len() as u64), "{name}");
+    }
+}
+
 /// The first half of the time takes few of the bytes, and time stamps overflow in the second.
 #[test]
 fn the_start_position_is_named() {
@@ -105,7 +135,7 @@ fn the_start_position_is_named() {
         assert!(quiet.len() * 4 < loud.len() && loud.len() > 10 << 20, "{}, {}", quiet.len(), loud.len());
         let path = media.write(&format!("whole-{name}"), &[quiet, loud].concat());
         let (shown, named) = agree_on_starts::<MpegTs>(&path, "v:0", 120_000, 6);
-        assert!(shown <= 6 * (64 << 10) && named <= 3 << 20, "{name}: {shown} shown, {named} named");
+        assert!(shown <= 6 * (64 << 10) && named <= 4 << 20, "{name}: {shown} shown, {named} named");
     }
 }
 

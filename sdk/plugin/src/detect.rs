@@ -35,6 +35,7 @@ pub use crate::bindings::media_source::mediahost::host::types::Error;
 
 pub mod bytes;
 pub mod codec;
+pub mod opening;
 pub mod seek;
 pub mod stamp;
 #[cfg(not(target_arch = "wasm32"))]
@@ -44,6 +45,8 @@ pub mod testing;
 pub const READ_AHEAD: u64 = 64 * 1024;
 /// Index ranges of one layout, at most.
 pub const MAX_FIRST: usize = 256;
+/// The longest duration that is believed, in milliseconds: ten years.
+pub const MAX_DURATION_MS: u64 = 10 * 366 * 24 * 3600 * 1000;
 /// Seek points of one layout, at most.
 pub const MAX_SEEK: usize = 65_536;
 /// Pictures per second that are believed; some screen recordings count in milliseconds.
@@ -303,6 +306,11 @@ impl Layout {
         self.seek.sort_by_key(|point| (point.time_ms, point.offset));
         self.seek.dedup_by_key(|point| point.time_ms);
         thin_out(&mut self.seek, MAX_SEEK);
+        // A damaged field says more than anybody would play.
+        self.duration_ms = self.duration_ms.filter(|ms| *ms <= MAX_DURATION_MS);
+        for title in &mut self.titles {
+            title.duration_ms = title.duration_ms.filter(|ms| *ms <= MAX_DURATION_MS);
+        }
         self
     }
 }

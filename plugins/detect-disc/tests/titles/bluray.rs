@@ -108,7 +108,7 @@ fn a_film_of_one_clip() {
         ["h264", "ac3", "hdmv_pgs_subtitle"]
     );
     let first: Vec<_> = layout.first.iter().map(|range| (range.offset, range.length, range.what.as_str())).collect();
-    assert_eq!(first, [(at, 1 << 20, "head"), (at + 512 * U - (1 << 20), 1 << 20, "tail")]);
+    assert_eq!(first, [(at, 512 << 10, "head"), (at + 512 * U - (256 << 10), 256 << 10, "tail")]);
 }
 
 #[test]

@@ -16,6 +16,10 @@ pub const MAX_PROBES: u32 = 6;
 pub const NEAR_MS: u64 = 1_000;
 /// What a player wants to have before it begins, from the place on.
 const AHEAD_MS: u64 = 2_000;
+/// In front of the place so much is named whatever it takes, as far as the bounds allow, and more of it only up to so many
+/// bytes: most films of high rates have a key frame every other second.
+const SURE_LEAD_MS: u64 = 3_000;
+const CHEAP_LEAD_BYTES: u64 = 1 << 20;
 /// The name of the range.
 const WHAT: &str = "start";
 
@@ -31,7 +35,8 @@ pub struct Probes {
 /// What is named around the place.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
-    /// How much in front of the place, in milliseconds: players look for a picture that needs no other.
+    /// How much in front of the place, in milliseconds: players look for a picture that needs no other. Where that is
+    /// many bytes it is less.
     pub lead_ms: u64,
     /// How far the place may be from where it seems to be, in bytes.
     pub slack: u64,
@@ -44,8 +49,8 @@ pub struct Reach {
 impl Reach {
     /// For sound, of which two seconds are few bytes.
     pub const SOUND: Reach = Reach { lead_ms: NEAR_MS, slack: 0, least: 128 << 10, most: 1 << 20 };
-    /// For pictures.
-    pub const PICTURES: Reach = Reach { lead_ms: NEAR_MS, slack: 0, least: 1 << 20, most: 4 << 20 };
+    /// For pictures, of which one in ten seconds needs no other, if not more.
+    pub const PICTURES: Reach = Reach { lead_ms: 10_000, slack: 0, least: 1 << 20, most: 6 << 20 };
 
     /// For the tracks of a layout.
     pub fn of(layout: &Layout) -> Reach {
@@ -152,7 +157,9 @@ impl Search {
         let at = if self.is_found(near_bytes) { self.low.offset } else { self.between(self.time_ms) };
         let slack = reach.slack.min(reach.most / 2);
         let bytes = |ms: u64| scaled(self.bytes_per_second.max(self.bytes_per_second_here), ms, 1000);
-        let lead = bytes(reach.lead_ms).min(reach.most / 4).saturating_add(slack);
+        let sure = bytes(reach.lead_ms.min(SURE_LEAD_MS));
+        let most_lead = if self.is_lost { reach.most / 4 } else { reach.most - reach.most / 3 };
+        let lead = bytes(reach.lead_ms).min(sure.max(CHEAP_LEAD_BYTES)).min(most_lead).saturating_add(slack);
         // What was found may lie so much in front.
         let late = self.time_ms - if at == self.low.offset { self.low.time_ms } else { self.time_ms };
         let ahead = bytes(AHEAD_MS.saturating_add(late.min(NEAR_MS))).saturating_add(slack);
@@ -290,8 +297,25 @@ mod tests {
         assert_eq!(named(50_000, &[], &Reach { slack: 100, ..reach }), (4_850, 500));
         assert_eq!(named(50_000, &[], &Reach { slack: u64::MAX, ..reach }), (4_450, 1_000));
         assert_eq!(named(50_000, &[place(6_000, 49_500)], &reach), (5_900, 350));
+        // Ten seconds are 1000 bytes at this rate, and no more than two thirds of all are in front.
+        assert_eq!(named(50_000, &[], &Reach { lead_ms: 10_000, most: 3_000, ..reach }), (4_050, 1_200));
+        assert_eq!(named(50_000, &[], &Reach { lead_ms: 10_000, ..reach }), (4_383, 867));
         // What does not fit is not believed.
         assert_eq!(named(50_000, &[place(6_000, 200_000), place(20_000, 50_000)], &reach), (4_950, 300));
+    }
+
+    /// Ten seconds if they are cheap, else three, as far as the bounds go.
+    #[test]
+    fn the_lead_depends_on_the_rate() {
+        for (bytes_per_second, lead) in
+            [(10_000, 100_000), (100_000, 1_000_000), (200_000, 1 << 20), (500_000, 1_500_000), (5_000_000, 4 << 20)]
+        {
+            let end = place(bytes_per_second * 1_000, 1_000_000);
+            let search = Search::new(500_000, place(0, 0), end).unwrap();
+            let mut layout = Layout::new("x");
+            search.name(&mut layout, &Reach::PICTURES);
+            assert_eq!(bytes_per_second * 500 - layout.first[0].offset, lead, "{bytes_per_second} bytes per second");
+        }
     }
 
     #[test]
