@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::{Error, Event, Info, Open, Reading, Stats};
+use crate::{Error, Event, Info, Open, Reading, Segments, Stats};
 
 /// The name of the thread on which connections live.
 const THREAD: &str = "mediahost-client";
@@ -86,6 +86,11 @@ impl Session {
     /// See [`crate::Session::stats`].
     pub fn stats(&self) -> Result<Stats, Error> {
         self.runtime.wait(self.session.stats())
+    }
+
+    /// See [`crate::Session::segments`].
+    pub fn segments(&self) -> Result<Segments, Error> {
+        self.runtime.wait(self.session.segments())
     }
 
     /// See [`crate::Session::update_auth`].

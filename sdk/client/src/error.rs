@@ -142,6 +142,14 @@ impl Error {
         }
     }
 
+    /// How long the host asks to wait before the next try.
+    pub(crate) fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Error::Refused { problem, .. } => problem.retry_after_ms.map(Duration::from_millis),
+            _ => None,
+        }
+    }
+
     /// Whether the same request may go better a little later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {

@@ -23,8 +23,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// A connection on which nothing comes for so long is taken for dead. A host that waits for its upstream is silent too, but
 /// gives up earlier; and asking again costs nothing.
 const SILENCE: Duration = Duration::from_secs(90);
-/// The longest JSON answer that is read: a disc image may have thousands of titles.
-const MOST_ANSWER_BYTES: usize = 8 << 20;
+/// The longest JSON answer that is read: a host lists up to 262 144 segments, each in at most about a hundred bytes.
+const MOST_ANSWER_BYTES: usize = 32 << 20;
 /// The longest file that may hold an address or a token.
 const MOST_FILE_BYTES: u64 = 4096;
 
@@ -161,6 +161,8 @@ pub struct Open {
     title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start_ms: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fill: bool,
 }
 
 impl Open {
@@ -190,6 +192,12 @@ impl Open {
     /// Where playing will start, in milliseconds, so that what is needed there is fetched at once.
     pub fn start_ms(mut self, start_ms: u64) -> Open {
         self.start_ms = Some(start_ms);
+        self
+    }
+
+    /// Whether all of the file is fetched, though nobody reads it; [`crate::Event::Phase`] tells when that is done.
+    pub fn fill(mut self, fill: bool) -> Open {
+        self.fill = fill;
         self
     }
 }

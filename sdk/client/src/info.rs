@@ -1,6 +1,8 @@
 //! What a host says of a session. Fields that this version does not know are kept in `rest`.
 
-use serde::Deserialize;
+use std::ops::Range;
+
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// How far a session has come.
@@ -19,6 +21,23 @@ pub enum State {
     /// It was ended.
     Closed,
     /// A word that this version does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// How far a file has come into the host's cache, whoever reads it. Only an eviction leads back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Nobody knows yet what is there.
+    Init,
+    /// Some of it is missing.
+    Downloading,
+    /// All of it is here.
+    Complete,
+    /// A word that this version does not know, or a host that says none.
     #[default]
     #[serde(other)]
     Unknown,
@@ -50,6 +69,12 @@ pub struct Info {
     pub duration_ms: Option<u64>,
     /// Bits per second of the whole.
     pub bit_rate: Option<u64>,
+    /// Whether it is live; none while nobody knows, and for what is one file.
+    pub live: Option<bool>,
+    /// How far the file has come.
+    pub phase: Phase,
+    /// What kind of media it is.
+    pub media_info: Option<MediaInfo>,
     /// Bytes.
     pub length: Option<u64>,
     /// What kind of disc image or archive it is served from.
@@ -70,6 +95,22 @@ pub struct Info {
     /// What else the host says.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+/// What kind of media a file is; set once for each version of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct MediaInfo {
+    /// FFmpeg's name for the container; none if nobody recognised it.
+    pub container: Option<String>,
+    /// The media type; what was recognised wins over what the upstream says.
+    pub media_type: Option<String>,
+    /// FFmpeg's names for the codecs of the tracks, in their order.
+    #[serde(deserialize_with = "or_default")]
+    pub codecs: Vec<String>,
+    /// Whether bytes were looked at; otherwise it is the upstream's word alone.
+    pub sniffed: bool,
 }
 
 /// A stream within the container.
@@ -125,6 +166,37 @@ pub struct Title {
     pub main: bool,
     /// For players that take an address.
     pub playback_url: String,
+}
+
+/// The segments of a fragmented MP4 file, as far as they are known from the bytes that the host has; none of another
+/// file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Segments {
+    /// Whether these are all.
+    pub complete: bool,
+    /// Where the bytes lie that a player needs before any segment.
+    #[serde(deserialize_with = "range")]
+    pub init: Option<Range<u64>>,
+    /// In the order in which they lie in the file.
+    pub segments: Vec<Segment>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Segment {
+    /// Of its first byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// When it begins, in milliseconds from the beginning.
+    pub start_ms: u64,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// Whether a player can start here.
+    pub is_sync: bool,
 }
 
 /// Why a session does not deliver.
@@ -223,10 +295,25 @@ pub struct Disk {
 /// `null` is as good as nothing.
 fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// `[start, end]` or `null`.
+fn range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Range<u64>>, D::Error> {
+    Option::deserialize(from)?.map(in_order).transpose()
+}
+
+/// A list of `[start, end]`.
+pub(crate) fn ranges<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Range<u64>>, D::Error> {
+    Vec::deserialize(from)?.into_iter().map(in_order).collect()
+}
+
+/// Whoever has a range counts its bytes, which one that runs backwards does not have.
+fn in_order<E: serde::de::Error>((start, end): (u64, u64)) -> Result<Range<u64>, E> {
+    if start <= end { Ok(start..end) } else { Err(E::custom(format!("a range from {start} to {end}"))) }
 }
 
 #[cfg(test)]
@@ -236,14 +323,40 @@ mod tests {
     #[test]
     fn what_is_new_is_kept_and_what_is_missing_is_none() {
         let info: Info = serde_json::from_str(
-            r#"{"session_id": "ab", "state": "sleeping", "tracks": null, "phase": "warm",
+            r#"{"session_id": "ab", "state": "sleeping", "tracks": null, "phase": "warm", "mood": "good",
                 "error": {"code": "gone", "message": "it is gone", "colour": 1}}"#,
         )
         .unwrap();
         assert_eq!((info.state, info.tracks.len(), info.length), (State::Unknown, 0, None));
-        assert_eq!(info.rest["phase"], "warm");
+        assert_eq!((info.phase, info.live, info.media_info), (Phase::Unknown, None, None));
+        assert_eq!(info.rest["mood"], "good");
         assert_eq!(info.error.unwrap().to_string(), "it is gone (gone)");
         let stats: Stats = serde_json::from_str(r#"{"state": "auth-required", "cache_hit_rate": 1}"#).unwrap();
         assert_eq!((stats.state, stats.cache_hit_rate), (State::AuthRequired, 1.0));
+    }
+
+    #[test]
+    fn a_view_tells_phase_and_media() {
+        let info: Info = serde_json::from_str(
+            r#"{"phase": "downloading", "live": false, "media_info":
+                {"container": "mov", "media_type": null, "codecs": ["h264", "aac"], "sniffed": true}}"#,
+        )
+        .unwrap();
+        assert_eq!((info.phase, info.live), (Phase::Downloading, Some(false)));
+        let codecs = vec!["h264".into(), "aac".into()];
+        let expected = MediaInfo { container: Some("mov".into()), media_type: None, codecs, sniffed: true };
+        assert_eq!(info.media_info, Some(expected));
+        assert!(info.rest.is_empty(), "{:?}", info.rest);
+        // Of an earlier host, and of one that knows nothing yet.
+        let info: Info = serde_json::from_str(r#"{"live": null, "media_info": null}"#).unwrap();
+        assert_eq!(info, Info::default());
+    }
+
+    #[test]
+    fn segments_have_a_beginning_before_their_end() {
+        let read = |init: &str| serde_json::from_str::<Segments>(&format!(r#"{{"complete": true, "init": {init}}}"#));
+        assert_eq!(read("[0, 9]").unwrap().init, Some(0..9));
+        assert_eq!(read("null").unwrap(), Segments { complete: true, ..Segments::default() });
+        assert!(read("[9, 0]").is_err() && read("[9]").is_err());
     }
 }

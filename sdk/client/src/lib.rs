@@ -32,6 +32,29 @@
 //!
 //! Waiting for `ready` is a choice: a stream may be opened at once and gives bytes as soon as there are some.
 //!
+//! What happens to a session comes as typed events; here, until all of a film is in the host's cache:
+//!
+//! ```no_run
+//! use mediahost_client::{Event, Host, Open, Phase};
+//!
+//! # async fn example(host: Host) -> Result<(), mediahost_client::Error> {
+//! let session = host.open(Open::new("https://example.org/film.mp4").fill(true)).await?;
+//! let mut events = session.events().await?;
+//! while let Some(event) = events.next().await? {
+//!     match event {
+//!         Event::Progress(here) => println!("{} of {:?} bytes", here.present_bytes, here.length),
+//!         Event::MediaInfo(info) => println!("{:?} with {}", info.container, info.codecs.join(", ")),
+//!         Event::Segments { complete: true, .. } => println!("{:?}", session.segments().await?.segments),
+//!         Event::Slow { waited_ms, position } => println!("waits for {waited_ms} ms at byte {position}"),
+//!         Event::Failed(info) => println!("{:?}", info.error),
+//!         Event::Phase(Phase::Complete) => break,
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Without
 //!
 //! [`blocking`] has the same without an executor of yours, for decoders that want [`std::io::Read`] and
@@ -101,9 +124,9 @@ mod stream;
 mod tests;
 
 pub use error::{Error, Problem};
-pub use event::{Event, Events};
+pub use event::{Event, Events, Progress};
 pub use host::{Host, Open, data_folder, read_token};
-pub use info::{Disk, Failure, Info, State, Stats, Title, Track, Upstream};
+pub use info::{Disk, Failure, Info, MediaInfo, Phase, Segment, Segments, State, Stats, Title, Track, Upstream};
 pub use patience::Patience;
 pub use session::Session;
 pub use stream::{MOST_BUFFERED_BYTES, Reading, Stream};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem::{Discriminant, discriminant};
 
 use reqwest::Method;
 use serde::Serialize;
@@ -9,12 +10,15 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::host::{Host, is_gone, wrong};
-use crate::info::{Info, State, Stats};
+use crate::info::{Info, Segments, State, Stats};
 use crate::patience::Patience;
 use crate::stream::{Reading, Stream};
 
 /// Letters of an id that are shown: enough to find the session in the host's log, not enough to read it.
 const SHOWN: usize = 8;
+
+/// The events that [`Session::ready`] waits for.
+const VERDICTS: [&str; 4] = ["ready", "failed", "auth-required", "closed"];
 
 /// A session of a host. Cheap to clone. Dropping it ends nothing: the host keeps a session until it expires, so that it can
 /// be read elsewhere; [`Session::close`] ends it.
@@ -60,6 +64,12 @@ impl Session {
         self.call(Method::GET, "/stats", None::<&()>).await
     }
 
+    /// The segments of a fragmented MP4 file, as far as they are known by now; none of another file.
+    /// [`Event::Segments`] tells when there are more.
+    pub async fn segments(&self) -> Result<Segments, Error> {
+        self.call(Method::GET, "/segments", None::<&()>).await
+    }
+
     /// Gives it new credentials or a new address of the same bytes; what is none stays as it is. Readers that wait go on.
     pub async fn update_auth(
         &self,
@@ -84,7 +94,7 @@ impl Session {
         }
     }
 
-    /// What happens to it from now on. The first event tells how things stand.
+    /// What happens to it from now on. The first events tell how things stand.
     pub async fn events(&self) -> Result<Events, Error> {
         let what = self.host.what(&Method::GET, &format!("api/v1/sessions/{}/events", self.shown()));
         let request = self.host.api(Method::GET, &format!("sessions/{}/events", self.id), &what)?;
@@ -93,13 +103,17 @@ impl Session {
 
     /// Waits until what a player needs first is there. An error says why that will not be: [`Error::Failed`],
     /// [`Error::AuthRequired`] (after new credentials, wait again), [`Error::Closed`]. Sets no limit to the wait; put a
-    /// timeout around it if you have one. Events that break off are asked for again.
+    /// timeout around it if you have one. Events that break off are asked for again, as [`Patience`] has it by default.
     pub async fn ready(&self) -> Result<Info, Error> {
-        let patience = Patience::default();
+        self.ready_with(Patience::default()).await
+    }
+
+    /// The same with other patience. Tries count from the last connection that lived for longer than its beginning.
+    pub(crate) async fn ready_with(&self, patience: Patience) -> Result<Info, Error> {
         let mut tried = 0;
         loop {
             let ended = match self.events().await {
-                Ok(mut events) => self.verdict(&mut events).await,
+                Ok(mut events) => self.verdict(&mut events, &mut tried).await,
                 Err(error) => Err(error),
             };
             let error = match ended {
@@ -110,17 +124,27 @@ impl Session {
                 Err(error) => return Err(error),
             };
             tried += 1;
-            match patience.wait(tried, None) {
+            match patience.wait(tried, error.asked_wait()) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(error),
             }
         }
     }
 
-    /// The verdict, or none if the events ended before there was one.
-    async fn verdict(&self, events: &mut Events) -> Result<Option<Info>, Error> {
+    /// The verdict, or none if the events ended before there was one. Sets the count of tries back when events go on.
+    async fn verdict(&self, events: &mut Events, tried: &mut u32) -> Result<Option<Info>, Error> {
         let session = || self.shown();
+        // A host tells how things stand when a connection begins, each kind of event once. Only what comes after that
+        // shows that the connection lives: one that always breaks after its beginning must not be tried without end.
+        let mut told: Vec<Discriminant<Event>> = Vec::new();
         while let Some(event) = events.next().await? {
+            let kind = discriminant(&event);
+            match event {
+                // There may be several kinds of them.
+                Event::Other { .. } => {}
+                _ if told.contains(&kind) => *tried = 0,
+                _ => told.push(kind),
+            }
             match event {
                 Event::Ready(info) => return Ok(Some(*info)),
                 Event::Failed(info) => {
@@ -133,7 +157,12 @@ impl Session {
                 Event::Stats(stats) if stats.state == State::Closed => {
                     return Err(Error::Closed { session: session() });
                 }
-                Event::Stats(_) | Event::Other { .. } => {}
+                // Nothing else will come to wait for.
+                Event::Other { name, .. } if VERDICTS.contains(&name.as_str()) => {
+                    let why = format!("its event `{name}` is not one of a session");
+                    return Err(wrong(&format!("session {}", self.shown()), why));
+                }
+                _ => {}
             }
         }
         Ok(None)

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
@@ -65,7 +64,7 @@ pub struct Stream {
     /// Tries since the last byte.
     tried: u32,
     /// A seek from the end, while the length is asked for.
-    seeking: Option<(i64, BoxFuture<Result<Follows, Fault>>)>,
+    seeking: Option<(i64, BoxFuture<Result<Follows, Error>>)>,
     requests: u64,
 }
 
@@ -75,7 +74,7 @@ enum State {
     /// Nothing is open.
     Idle,
     /// An answer from this offset on is awaited.
-    Asking(u64, BoxFuture<Result<(Follows, reqwest::Body), Fault>>),
+    Asking(u64, BoxFuture<Result<(Follows, reqwest::Body), Error>>),
     Open(Body),
     /// Before it is tried again.
     Waiting(Pin<Box<Sleep>>),
@@ -104,23 +103,6 @@ impl Body {
         // A new request would begin at the first byte.
         let far = if self.ranged { self.next().saturating_add(read_through_bytes) } else { u64::MAX };
         (self.at..=far).contains(&position)
-    }
-}
-
-/// A request that did not work.
-struct Fault {
-    error: Error,
-    /// How long the host asks to wait.
-    asked: Option<Duration>,
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
-        let asked = match &error {
-            Error::Refused { problem, .. } => problem.retry_after_ms.map(Duration::from_millis),
-            _ => None,
-        };
-        Fault { error, asked }
     }
 }
 
@@ -189,7 +171,7 @@ impl Stream {
                         self.version = Some(version);
                         self.state = State::Open(Body { body, piece: Bytes::new(), at: from, to, ranged });
                     }
-                    Err(fault) => self.again(fault)?,
+                    Err(error) => self.again(error)?,
                 },
                 State::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
@@ -236,7 +218,7 @@ impl Stream {
                         return Poll::Ready(Err(wrong(&self.source.what(), "it gives more bytes than it said")));
                     }
                 }
-                Some(Err(error)) => self.again(unreachable(&self.source.what(), error).into())?,
+                Some(Err(error)) => self.again(unreachable(&self.source.what(), error))?,
                 None => {
                     let (came, to) = (body.next(), body.to);
                     self.state = State::Idle;
@@ -259,20 +241,19 @@ impl Stream {
             }
             Some(expected) => {
                 let why = format!("the answer ended at byte {came} in place of {expected}");
-                self.again(Error::Unreachable { what: self.source.what(), why }.into())
+                self.again(Error::Unreachable { what: self.source.what(), why })
             }
         }
     }
 
     /// Waits and tries again, or gives up.
-    fn again(&mut self, fault: Fault) -> Result<(), Error> {
+    fn again(&mut self, error: Error) -> Result<(), Error> {
         self.state = State::Idle;
-        let Fault { error, asked } = fault;
         if !error.may_pass() {
             return Err(error);
         }
         self.tried += 1;
-        match self.how.patience.wait(self.tried, asked) {
+        match self.how.patience.wait(self.tried, error.asked_wait()) {
             Some(wait) => {
                 self.state = State::Waiting(Box::pin(tokio::time::sleep(wait)));
                 Ok(())
@@ -294,8 +275,7 @@ impl Stream {
             let by = *by;
             let answer = ready!(asking.as_mut().poll(cx));
             self.seeking = None;
-            let follows = answer.map_err(|fault| fault.error)?;
-            self.version = Some(follows.version);
+            self.version = Some(answer?.version);
             let length = self.length().ok_or(Error::LengthUnknown)?;
             self.position = Stream::place(length, by)?;
         }
@@ -325,7 +305,7 @@ impl AsyncSeek for Stream {
             (SeekFrom::End(by), Some(length)) => Stream::place(length, by)?,
             (SeekFrom::End(by), None) => {
                 let asked = Asked { position: 0, version: self.version.clone() };
-                self.seeking = Some((by, Box::pin(self.source.clone().look(asked))));
+                self.seeking = Some((by, Box::pin(self.source.clone().find_length(asked, self.how.patience))));
                 self.position
             }
         };
@@ -362,7 +342,7 @@ impl Source {
     }
 
     /// Asks for everything from a position on.
-    async fn ask(self, asked: Asked) -> Result<(Follows, reqwest::Body), Fault> {
+    async fn ask(self, asked: Asked) -> Result<(Follows, reqwest::Body), Error> {
         let what = self.what();
         let mut request = self.host.plain(Method::GET, self.url.clone());
         request = request.header(RANGE, format!("bytes={}-", asked.position)).header(ACCEPT_ENCODING, "identity");
@@ -373,21 +353,38 @@ impl Source {
         answered(&asked, response, &what).await
     }
 
-    /// Asks how long it is by now, by the first byte alone: its range says the length if that is known.
-    async fn look(self, asked: Asked) -> Result<Follows, Fault> {
+    /// Asks how long it is by now, again and again if need be. Its tries are its own: what is being read goes on after
+    /// it.
+    async fn find_length(self, asked: Asked, patience: Patience) -> Result<Follows, Error> {
+        let mut tried = 0;
+        loop {
+            let error = match self.look(&asked).await {
+                Err(error) if error.may_pass() => error,
+                answer => return answer,
+            };
+            tried += 1;
+            match patience.wait(tried, error.asked_wait()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(Error::GaveUp { at: asked.position, tries: tried, last: Box::new(error) }),
+            }
+        }
+    }
+
+    /// Asks once, by the first byte alone: its range says the length if that is known.
+    async fn look(&self, asked: &Asked) -> Result<Follows, Error> {
         let what = self.what();
         let request = self.host.plain(Method::GET, self.url.clone());
         let request = request.header(RANGE, "bytes=0-0").header(ACCEPT_ENCODING, "identity");
         let response = request.send().await.map_err(|error| unreachable(&what, error))?;
-        answered(&asked, response, &what).await.map(|(follows, _)| follows)
+        answered(asked, response, &what).await.map(|(follows, _)| follows)
     }
 }
 
 /// What follows, or why nothing does.
-async fn answered(asked: &Asked, response: Response, what: &str) -> Result<(Follows, reqwest::Body), Fault> {
+async fn answered(asked: &Asked, response: Response, what: &str) -> Result<(Follows, reqwest::Body), Error> {
     let status = response.status().as_u16();
     if !matches!(status, 200 | 206 | 416) {
-        return Err(refused(response, what).await.into());
+        return Err(refused(response, what).await);
     }
     let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let head = Head {
@@ -398,7 +395,7 @@ async fn answered(asked: &Asked, response: Response, what: &str) -> Result<(Foll
     };
     match judge(asked, &head) {
         Ok(follows) => Ok((follows, reqwest::Body::from(response))),
-        Err(Objection::Changed { was, now }) => Err(Error::Changed { at: asked.position, was, now }.into()),
-        Err(Objection::Nonsense(why)) => Err(wrong(what, why).into()),
+        Err(Objection::Changed { was, now }) => Err(Error::Changed { at: asked.position, was, now }),
+        Err(Objection::Nonsense(why)) => Err(wrong(what, why)),
     }
 }

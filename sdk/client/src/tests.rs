@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::{Error, Event, MOST_BUFFERED_BYTES, Open, Patience, Reading, State, blocking};
+use crate::{Error, Event, MOST_BUFFERED_BYTES, Open, Patience, Phase, Reading, State, blocking};
 
 /// Tries follow each other at once, and few of them.
 const QUICK: Patience = Patience {
@@ -58,11 +58,13 @@ struct Reply {
     chunked: bool,
     /// The connection ends after so many bytes of the body.
     cut: Option<usize>,
+    /// The connection ends without an answer.
+    is_silent: bool,
 }
 
 impl Reply {
     fn new(status: u16, body: impl Into<Vec<u8>>) -> Reply {
-        Reply { status, headers: Vec::new(), body: body.into(), chunked: false, cut: None }
+        Reply { status, headers: Vec::new(), body: body.into(), chunked: false, cut: None, is_silent: false }
     }
 
     fn with(mut self, name: &'static str, value: impl ToString) -> Reply {
@@ -73,6 +75,10 @@ impl Reply {
     fn cut(mut self, after: usize) -> Reply {
         self.cut = Some(after);
         self
+    }
+
+    fn silent() -> Reply {
+        Reply { is_silent: true, ..Reply::new(0, "") }
     }
 
     /// What a mediahost answers that has the whole file.
@@ -100,6 +106,9 @@ impl Reply {
     }
 
     fn send(self, mut to: &TcpStream) -> std::io::Result<()> {
+        if self.is_silent {
+            return Ok(());
+        }
         let mut head = format!("HTTP/1.1 {} Told\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
@@ -471,6 +480,56 @@ fn a_length_that_becomes_known_is_asked_for() {
     assert_eq!(read, bytes(50_000)[49_997..]);
 }
 
+/// A reader that is at byte 10 of a file whose length nobody knows, over a connection that stays whole; what is asked
+/// after that is answered in another way.
+fn unknown_length(later: impl Fn(&Request, &[u8]) -> Reply + Send + Sync + 'static) -> (Server, blocking::Stream) {
+    let server = Server::start(move |request| match request.number {
+        0 => Reply::coming(&bytes(50_000), "\"a\""),
+        _ => later(request, &bytes(50_000)),
+    });
+    let mut stream = server.stream();
+    stream.read_exact(&mut [0; 10]).unwrap();
+    (server, stream)
+}
+
+#[test]
+fn a_look_for_the_end_is_tried_again() {
+    let (server, mut stream) = unknown_length(|request, file| match request.number {
+        // No answer at all, patience, and half of an answer.
+        1 => Reply::silent(),
+        2 => Reply::new(503, "").with("Retry-After", 0),
+        3 => Reply::new(504, "gone").cut(2),
+        _ => Reply::file(file, "\"a\"", request),
+    });
+    assert_eq!(stream.seek(SeekFrom::End(-3)).unwrap(), 49_997);
+    assert_eq!(server.starts(), [0; 5]);
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).unwrap();
+    assert_eq!(read, bytes(50_000)[49_997..]);
+}
+
+#[test]
+fn a_look_for_the_end_is_given_up_and_reading_goes_on() {
+    let (server, mut stream) = unknown_length(|_, _| Reply::silent());
+    let broken = error(stream.seek(SeekFrom::End(0)));
+    let Some(Error::GaveUp { at: 0, tries: 4, .. }) = Error::of(&broken) else { panic!("{broken:?}") };
+    assert_eq!((server.starts().len(), stream.position()), (5, 10));
+    // Over the first connection, which did not break.
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).unwrap();
+    assert!(read == bytes(50_000)[10..]);
+    assert_eq!(server.starts().len(), 5);
+
+    // What will not pass is not tried again.
+    let (server, mut stream) = unknown_length(|_, _| Reply::new(404, r#"{"code": "session-unknown"}"#));
+    let refused = error(stream.seek(SeekFrom::End(0)));
+    assert_eq!(Error::of(&refused).and_then(Error::code), Some("session-unknown"));
+    assert_eq!(server.starts().len(), 2);
+    let (_server, mut stream) = unknown_length(|request, file| Reply::file(file, "\"b\"", request));
+    let changed = error(stream.seek(SeekFrom::End(0)));
+    assert!(matches!(Error::of(&changed), Some(Error::Changed { .. })), "{changed}");
+}
+
 // --- how much waits
 
 #[test]
@@ -653,6 +712,8 @@ fn a_stream_can_be_a_decoders_source() {
 fn view(state: &str) -> Value {
     json!({"session_id": "0123456789abcdef", "state": state, "playback_url": "http://x/stream/0123456789abcdef",
         "url": "http://x", "tracks": [], "container": "flac", "duration_ms": 40_000,
+        "live": null, "phase": "downloading",
+        "media_info": {"container": "flac", "media_type": "audio/flac", "codecs": ["flac"], "sniffed": true},
         "error": if state == "failed" || state == "auth-required" { json!({"code": "not-found", "message": "no such file"}) } else { Value::Null }})
 }
 
@@ -665,27 +726,68 @@ fn a_session_is_made_renewed_and_closed() {
         _ => Reply::new(200, view("ready").to_string()),
     });
     let what = Open::new("http://x/song").header("Referer", "http://y").file_key("mine").start_ms(5);
+    let what = what.title("00800").fill(true);
     let session = server.host().open(what).unwrap();
     assert_eq!(session.id(), "0123456789abcdef");
     assert!(!format!("{session:?}").contains("89abcdef"));
     assert_eq!(session.stats().unwrap().cached_bytes, 7);
     let info = session.info().unwrap();
     assert_eq!((info.state, info.container.as_deref(), info.duration_ms), (State::Ready, Some("flac"), Some(40_000)));
+    assert_eq!((info.phase, info.media_info.unwrap().codecs), (Phase::Downloading, vec!["flac".to_owned()]));
     session.update_auth(Some("http://z"), None).unwrap();
     session.close().unwrap();
     session.close().unwrap();
     let requests = server.requests();
     assert!(requests.iter().all(|request| request.headers["authorization"] == "Bearer t0ken"));
     let sent: Value = serde_json::from_str(&requests[0].body).unwrap();
-    assert_eq!(
-        sent,
-        json!({"url": "http://x/song", "headers": {"Referer": "http://y"}, "file_key": "mine", "start_ms": 5})
-    );
+    let expected = json!({"url": "http://x/song", "headers": {"Referer": "http://y"}, "file_key": "mine",
+        "title": "00800", "start_ms": 5, "fill": true});
+    assert_eq!(sent, expected);
     assert_eq!(
         (requests[3].method.as_str(), requests[3].path.as_str()),
         ("PUT", "/api/v1/sessions/0123456789abcdef/auth")
     );
     assert_eq!(requests[3].body, r#"{"url":"http://z"}"#);
+}
+
+#[test]
+fn what_is_not_asked_for_is_not_sent() {
+    // A host of before would refuse a field that it does not know.
+    let server = Server::start(|_| Reply::new(201, view("opening").to_string()));
+    server.host().open(Open::new("http://x").fill(false)).unwrap();
+    assert_eq!(server.requests()[0].body, r#"{"url":"http://x"}"#);
+}
+
+/// How a host lists segments that are two seconds long.
+fn segments(count: u64) -> String {
+    let segment = |number: u64| {
+        json!({"offset": 1000 + number * 5000, "length": 5000, "start_ms": number * 2000, "duration_ms": 2000,
+            "is_sync": number.is_multiple_of(2)})
+    };
+    let all: Vec<Value> = (0..count).map(segment).collect();
+    json!({"complete": true, "init": [0, 1000], "segments": all}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_listed() {
+    let server = Server::start(|request| match request.number {
+        0 => Reply::new(200, r#"{"complete": false, "init": null, "segments": []}"#),
+        1 => Reply::new(200, segments(2)),
+        // As many as a host keeps.
+        _ => Reply::new(200, segments(1 << 18)),
+    });
+    let session = server.session();
+    let none = session.segments().unwrap();
+    assert_eq!((none.complete, none.init, none.segments.len()), (false, None, 0));
+    let session = crate::Host::new(&format!("http://{}", server.address), "t").unwrap().session("abc").unwrap();
+    let some = session.segments().await.unwrap();
+    assert_eq!((some.complete, some.init, some.segments.len()), (true, Some(0..1000), 2));
+    let last = &some.segments[1];
+    assert_eq!((last.offset, last.length, last.start_ms, last.duration_ms), (6000, 5000, 2000, 2000));
+    assert!(some.segments[0].is_sync && !last.is_sync);
+    assert_eq!(session.segments().await.unwrap().segments.len(), 1 << 18);
+    let paths: Vec<_> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths[..2], ["/api/v1/sessions/0123456789abcdef/segments", "/api/v1/sessions/abc/segments"]);
 }
 
 #[test]
@@ -712,9 +814,66 @@ fn waits_for_a_verdict_over_breaks() {
     assert_eq!(server.session().ready().unwrap().state, State::Ready);
     assert_eq!(server.requests().len(), 4);
     let mut events = server.session().events().unwrap();
-    assert!(matches!(events.next(), Some(Ok(Event::Other { name, .. })) if name == "phase"));
+    assert!(matches!(events.next(), Some(Ok(Event::Phase(Phase::Unknown)))));
     assert!(matches!(events.next(), Some(Ok(Event::Ready(info))) if info.duration_ms == Some(40_000)));
     assert!(events.next().is_none());
+}
+
+/// How things stand, and then so many numbers.
+fn living(seconds: usize) -> Reply {
+    let mut events = vec![("phase", json!({"phase": "downloading"}))];
+    events.extend((0..seconds).map(|_| ("stats", json!({"state": "opening"}))));
+    Reply::events(&events)
+}
+
+async fn ready(server: &Server) -> Result<crate::Info, Error> {
+    crate::Host::new(&format!("http://{}", server.address), "t")
+        .unwrap()
+        .session("abc")
+        .unwrap()
+        .ready_with(QUICK)
+        .await
+}
+
+#[tokio::test]
+async fn a_wait_goes_on_as_long_as_connections_live() {
+    let last = 5 * QUICK.tries as usize;
+    // Every other try brings more than how things stand.
+    let server = Server::start(move |request| match request.number {
+        number if number == last => Reply::events(&[("ready", view("ready"))]),
+        number if number.is_multiple_of(2) => living(2),
+        _ => Reply::new(503, ""),
+    });
+    assert_eq!(ready(&server).await.unwrap().state, State::Ready);
+    assert_eq!(server.requests().len(), last + 1);
+}
+
+#[tokio::test]
+async fn connections_that_break_after_their_beginning_are_given_up() {
+    let server = Server::start(|request| match request.number % 2 {
+        0 => living(1),
+        _ => Reply::events(&[("new", json!(1)), ("newer", json!(2))]),
+    });
+    let error = ready(&server).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{error}");
+    assert_eq!(server.requests().len(), QUICK.tries as usize);
+    // And where the host asks for more patience than there is.
+    let server = Server::start(|_| Reply::new(503, "").with("Retry-After", 3600));
+    assert!(matches!(ready(&server).await, Err(Error::Refused { .. })));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_verdict_that_cannot_be_read_ends_the_wait() {
+    for name in ["ready", "failed", "auth-required", "closed"] {
+        let server = Server::start(move |_| Reply::events(&[(name, json!([1])), ("stats", json!({}))]));
+        let error = ready(&server).await.unwrap_err();
+        assert!(matches!(error, Error::Protocol { .. }) && error.to_string().contains(name), "{error}");
+        assert_eq!(server.requests().len(), 1);
+    }
+    // Nobody waits for another one.
+    let server = Server::start(|_| Reply::events(&[("slow", json!([1])), ("ready", view("ready"))]));
+    assert_eq!(ready(&server).await.unwrap().state, State::Ready);
 }
 
 #[test]
