@@ -926,7 +926,8 @@ impl Session {
         .await
     }
 
-    /// The tag of what it serves, which another version does not have, and bytes of it as they come. What lies beyond the end is left out. A presentation is no one run of bytes,
+    /// The tag of what it serves, which another version does not have, and bytes of it as they come. What lies beyond the
+    /// end is left out. A presentation is no one run of bytes,
     /// and refused.
     pub async fn read(
         self: &Arc<Self>,
