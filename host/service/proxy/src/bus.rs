@@ -154,8 +154,10 @@ impl Bus {
     }
 
     pub(crate) fn tell(&self, session: SessionId, event: Event) {
-        // Nobody listening is fine.
-        let _ = self.sender.get().map(|sender| sender.send(Happening { session, event }));
+        if let Some(sender) = self.sender.get() {
+            // Nobody listening is fine.
+            let _ = sender.send(Happening { session, event });
+        }
     }
 }
 
