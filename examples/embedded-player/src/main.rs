@@ -4,16 +4,12 @@
 //! the standard output, and no port is opened at all. When a server wants credentials, they are asked for at the terminal.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io::{self, IsTerminal, Write};
-use std::pin::pin;
 use std::process::Command;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 
 use anyhow::{Context as _, bail};
-use mediahost::engine::{AuthRequest, Credentials, Engine, EngineConfig};
+use mediahost::engine::{AuthRequest, Credentials, Engine, EngineConfig, wait};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -76,22 +72,4 @@ fn show_statistics(engine: &Engine, session_id: &str) -> anyhow::Result<()> {
         }
     });
     Ok(())
-}
-
-/// Waits for a future on this thread. The engine has a runtime of its own, so nothing more is needed.
-fn wait<T>(work: impl Future<Output = T>) -> T {
-    struct Here(Thread);
-    impl Wake for Here {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Here(thread::current())));
-    let mut work = pin!(work);
-    loop {
-        match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

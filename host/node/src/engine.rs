@@ -561,7 +561,7 @@ impl StatsStream {
 
     /// The same for a thread that may block. Not within an asynchronous function.
     pub fn next_blocking(&mut self) -> Option<ProxyStats> {
-        block_on(self.0.next())
+        wait(self.0.next())
     }
 }
 
@@ -573,8 +573,8 @@ impl Stream for StatsStream {
     }
 }
 
-/// Waits for a future that needs no runtime, on this thread.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+/// Waits for one of the engine's futures on this thread, for programs without an executor. Not within an asynchronous function.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
     struct Here(Thread);
     impl Wake for Here {
         fn wake(self: Arc<Self>) {
